@@ -1,0 +1,1 @@
+"""LightningDataModules: one file a source of images."""

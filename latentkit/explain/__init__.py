@@ -1,0 +1,1 @@
+"""What a latent direction affects, where a network reads it, and how far to trust the picture."""

@@ -1,0 +1,1 @@
+"""Latent operations: tensors in, tensors out, over any `encode` and `decode`."""

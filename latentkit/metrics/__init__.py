@@ -1,0 +1,1 @@
+"""Quality measures as pure functions of tensors and label arrays."""

@@ -1,0 +1,1 @@
+"""Generative models: plain `nn.Module`s, one file a model, free of Lightning."""

@@ -1,0 +1,1 @@
+"""LightningModules: one file a training objective; the networks are injected."""

@@ -1,0 +1,1 @@
+"""Pictures: matplotlib figures, TensorBoard callbacks, the one-file report."""
