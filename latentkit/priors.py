@@ -37,11 +37,13 @@ class Gaussian:
 
     def cdf(self, z: Tensor) -> Tensor:
         """(N, D) -> cumulative probability of each coordinate (N, D)."""
-        return torch.special.ndtr(z / self.sigma)
+        probability: Tensor = torch.special.ndtr(z / self.sigma)
+        return probability
 
     def icdf(self, p: Tensor) -> Tensor:
         """Probabilities (N, D) in (0, 1) -> coordinates (N, D)."""
-        return self.sigma * torch.special.ndtri(p)
+        standard: Tensor = torch.special.ndtri(p)
+        return self.sigma * standard
 
 
 class Uniform:

@@ -1,0 +1,73 @@
+"""Scenes of two objects on a textured ground, made as they are asked for; see `shapes_render`."""
+
+from torch import Tensor
+
+from latentkit.data.base import ImageData, Splits
+from latentkit.data.batches import keyed_generator
+from latentkit.data.images import ImageSet
+from latentkit.data.shapes_render import FACTORS, SHAPES, render, sample_factors, shape_index
+
+
+class Scenes(ImageSet):
+    """Scenes drawn when they are indexed.
+
+    Args:
+        factors: (N, 10), also the attribute values; the label is the shape of object 1.
+        size: height and width of the images.
+    """
+
+    def __init__(self, factors: Tensor, size: int) -> None:
+        super().__init__(shape_index(factors), factors)
+        self.size = size
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(3, H, W)."""
+        return 3, self.size, self.size
+
+    def pixels(self, rows: Tensor) -> Tensor:
+        """Row numbers (n,) -> images (n, 3, H, W) float32 in [0, 1]."""
+        return render(self.attribute_values[rows], self.size).image
+
+
+class Shapes(ImageData):
+    """Coloured scenes with ten known factors, which are their attributes.
+
+    Scene i is the same for every batch, `count` and `seed`: test scenes come first, then validation,
+    then training.
+
+    Args:
+        count: training scenes.
+        size: height and width.
+        val_count: validation scenes.
+        test_count: test scenes.
+        scene_seed: another one gives other scenes.
+        batch_size: images of a batch, per process.
+        seed: of the order of the training batches.
+    """
+
+    def __init__(
+        self,
+        count: int = 10_000,
+        size: int = 64,
+        val_count: int = 1_000,
+        test_count: int = 1_000,
+        scene_seed: int = 0,
+        batch_size: int = 128,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, seed)
+        self.save_hyperparameters(logger=False)
+        if min(count, val_count, test_count, size) < 1:
+            raise ValueError(
+                "expected count, val_count, test_count and size of 1 or more, got"
+                f" {count}, {val_count}, {test_count} and {size}"
+            )
+        self.counts, self.size = (test_count, val_count, count), size
+        self.scene_seed = scene_seed
+
+    def load(self) -> Splits:
+        """Draw the factors of all scenes; the scenes are drawn when asked for."""
+        factors = sample_factors(sum(self.counts), keyed_generator(self.scene_seed))
+        test, val, train = (Scenes(part, self.size) for part in factors.split(self.counts))
+        return Splits(train, val, test, class_names=SHAPES, attributes=FACTORS)

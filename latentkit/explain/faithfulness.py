@@ -1,0 +1,129 @@
+"""How far to trust a heatmap of a direction: measured against what the generator changes.
+
+Overlap with a mask flatters: on images with one object the plain brightness of the image scores
+well. What a heatmap of a direction must show is WHICH direction it belongs to, so the headline is
+`direction_retrieval`, where a map that is the same for every direction can never win.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from latentkit.explain.cam import resize
+
+_SAME = 1e-6  # residuals below this share of a map's norm are rounding errors
+_TIE = 1e-9  # cosines in double precision this near are equal
+
+
+@dataclass(frozen=True, eq=False)
+class Retrieval:
+    """How often the map of a direction found that direction's own truth.
+
+    Attributes:
+        accuracy: share of trials won, in [0, 1].
+        chance: 1 / K.
+        per_direction: accuracy of each direction, (K,).
+        trials: K * N.
+        interval: 95 % interval of the accuracy by Wilson's formula with n = N images, since the K
+            trials of one image are not independent.
+    """
+
+    accuracy: float
+    chance: float
+    per_direction: Tensor
+    trials: int
+    interval: tuple[float, float]
+
+
+def direction_retrieval(maps: Tensor, truths: Tensor) -> Retrieval:
+    """Is the map of d_k more like the truth of d_k than like the truth of any other direction?
+
+    One trial for each image and direction. Absolute values count; each map is resized to the size
+    of the truths and scaled to norm 1, and the mean over the directions of the same image is
+    removed from maps and from truths. The winner has the largest cosine. Ties lose, and so do zero
+    and non-finite maps or truths: maps that do not depend on the direction score 0.
+
+    Args:
+        maps: (K, N, *S_layer), heatmaps of K directions for the same N images.
+        truths: (K, N, *S), such as `directions.effect` of each.
+    """
+    _check(maps, truths)
+    found, live = _residuals(_fitted(maps, truths))
+    true, known = _residuals(truths)
+    cosine = torch.einsum("knp,jnp->knj", found, true)
+    own = cosine.diagonal(dim1=0, dim2=2).T  # (K, N)
+    self_mask = torch.eye(len(maps), dtype=torch.bool, device=maps.device)[:, None]
+    others = cosine.masked_fill(self_mask, -math.inf).amax(2)
+    won = ((own > others + _TIE) & live & known).double()
+    accuracy = float(won.mean())
+    interval = wilson(accuracy, won.shape[1])
+    return Retrieval(accuracy, 1 / len(maps), won.mean(1), won.numel(), interval)
+
+
+def iou_equal_area(heatmap: Tensor, truth: Tensor, threshold: float = 0.25) -> Tensor:
+    """Overlap of the strongest places of a map with those of the truth, at the same area.
+
+    The truth's region is where |truth| exceeds `threshold` times its largest value in that image;
+    the map's region is as many of its strongest pixels, after resizing, ties to the first.
+    Wu et al., "StyleSpace Analysis", CVPR 2021 (arXiv 2011.12799) match areas alike.
+
+    Args:
+        heatmap: (N, *S_layer).
+        truth: (N, *S).
+        threshold: in [0, 1).
+
+    Returns:
+        Intersection over union (N,) in [0, 1]; 0 where the truth is zero.
+    """
+    if not 0 <= threshold < 1:
+        raise ValueError(f"expected a threshold in [0, 1), got {threshold}")
+    _check(heatmap[None], truth[None], directions=1)
+    size = truth.abs().flatten(1)
+    region = size > threshold * size.amax(1, keepdim=True)
+    strength = _fitted(heatmap[None], truth[None])[0].flatten(1)
+    order = strength.argsort(dim=1, descending=True, stable=True)
+    chosen = order.argsort(dim=1) < region.sum(1, keepdim=True)
+    union = (chosen | region).sum(1)
+    return (chosen & region).sum(1) / union.clamp_min(1)
+
+
+def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Interval of a share seen in n trials (Wilson, JASA 1927), in [0, 1].
+
+    >>> [round(end, 3) for end in wilson(0.5, 100)]
+    [0.404, 0.596]
+    """
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _check(maps: Tensor, truths: Tensor, directions: int = 2) -> None:
+    if maps.shape[:2] != truths.shape[:2] or maps.ndim != truths.ndim or maps.ndim < 3:
+        raise ValueError(
+            "expected maps (K, N, *S_layer) and truths (K, N, *S) of the same K, N and rank, got"
+            f" {tuple(maps.shape)} and {tuple(truths.shape)}"
+        )
+    if maps.shape[0] < directions or maps.shape[1] < 1:
+        raise ValueError(
+            f"expected at least {directions} directions and one image, got {tuple(maps.shape[:2])}"
+        )
+
+
+def _fitted(maps: Tensor, truths: Tensor) -> Tensor:
+    """|maps| (K, N, *S_layer) -> (K, N, *S), at the size of the truths."""
+    flat = resize(maps.abs().flatten(0, 1), truths.shape[2:])
+    return flat.reshape(truths.shape)
+
+
+def _residuals(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps (K, N, *S) -> how each direction differs (K, N, P), norm 1 or 0; alive (K, N)."""
+    flat = maps.detach().abs().double().flatten(2)
+    flat = torch.where(flat.isfinite().all(2, keepdim=True), flat, 0.0)
+    norm = flat.norm(dim=2, keepdim=True)
+    flat = flat / norm.clamp_min(torch.finfo(flat.dtype).tiny)
+    rest = flat - flat.mean(0)
+    length = rest.norm(dim=2, keepdim=True)
+    return rest / length.clamp_min(_SAME) * (length > _SAME), norm[..., 0] > 0

@@ -1,0 +1,164 @@
+"""Directions of a latent space found without labels: (k, D) unit rows, strongest first.
+
+A direction's sign is arbitrary; here its largest component is positive, so that a second run gives
+the same.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from latentkit.latent.points import check_points
+from latentkit.protocols import Decode
+
+
+def pca(z: Tensor, k: int) -> Tensor:
+    """Directions in which the latents vary most.
+
+    Harkonen et al., "GANSpace", NeurIPS 2020 (arXiv 2004.02546) use them on StyleGAN's styles.
+
+    Args:
+        z: (N, D) latents.
+        k: number of directions, at most min(N - 1, D).
+
+    Returns:
+        (k, D) orthonormal.
+
+    Raises:
+        ValueError: if z is not (N, D) and finite, or k is out of range.
+    """
+    check_points(z)
+    _check_k(k, min(len(z) - 1, z.shape[1]), f"{len(z)} latents in {z.shape[1]} dimensions")
+    return _strongest(z - z.mean(0), k)
+
+
+def explained(z: Tensor, directions: Tensor) -> Tensor:
+    """Share of the latents' total variance along each direction.
+
+    Args:
+        z: (N, D) latents, N >= 2.
+        directions: (K, D), of any length but zero.
+
+    Returns:
+        (K,) in [0, 1]; the shares of D orthogonal directions sum to 1.
+
+    Raises:
+        ValueError: if the shapes do not fit, or the latents do not vary.
+    """
+    check_points(z)
+    check_points(directions, "directions")
+    if z.shape[1] != directions.shape[1]:
+        raise ValueError(
+            f"expected directions (K, {z.shape[1]}), got shape {tuple(directions.shape)}"
+        )
+    centred = z - z.mean(0)
+    total = centred.square().sum()
+    if total == 0:
+        raise ValueError(f"expected latents that vary, got {len(z)} equal ones")
+    unit = torch.nn.functional.normalize(directions, dim=1)
+    return (centred @ unit.T).square().sum(0) / total
+
+
+def sefa(weight: Tensor, k: int) -> Tensor:
+    """Directions that move the first layer most: top eigenvectors of A^T A.
+
+    Shen and Zhou, "Closed-Form Factorization of Latent Semantics in GANs", CVPR 2021
+    (arXiv 2007.06600), eq. 8.
+
+    Args:
+        weight: A, (M, D), maps latents to the first layer: a Linear's weight as it is; a transposed
+            convolution's (D, C, *S) as `weight.flatten(1).T`.
+        k: number of directions, at most min(M, D).
+
+    Returns:
+        (k, D) orthonormal.
+
+    Raises:
+        ValueError: if the weight is not (M, D) and finite, or k is out of range.
+    """
+    if weight.ndim != 2:
+        raise ValueError(
+            f"expected a weight (M, D), got shape {tuple(weight.shape)}; unfold a transposed "
+            "convolution's with weight.flatten(1).T"
+        )
+    check_points(weight, "weight")
+    _check_k(k, min(weight.shape), f"a weight of shape {tuple(weight.shape)}")
+    return _strongest(weight.detach(), k)
+
+
+def axes(dim: int, ks: Sequence[int]) -> Tensor:
+    """The coordinate axes themselves, in the order asked.
+
+    Args:
+        dim: D.
+        ks: indices of the axes, each in [0, D).
+
+    Returns:
+        (K, D) float32 rows with a single 1.
+
+    Raises:
+        ValueError: if an index is out of range.
+
+    >>> axes(3, [2, 0])
+    tensor([[0., 0., 1.],
+            [1., 0., 0.]])
+    """
+    outside = [k for k in ks if not 0 <= k < dim]
+    if outside:
+        raise ValueError(f"expected axes in [0, {dim}), got {outside}")
+    return torch.eye(dim)[list(ks)]
+
+
+@torch.no_grad()
+def jacobian(decode: Decode, z: Tensor, k: int, batch_size: int = 64) -> Tensor:
+    """Directions that change the image at z most: top right singular vectors of the Jacobian.
+
+    Ramesh et al., "A Spectral Regularizer for Unsupervised Disentanglement", 2018
+    (arXiv 1812.01161). Forms the whole Jacobian by forward-mode differentiation, one column for
+    each latent coordinate: meant for D up to a few hundred.
+
+    Args:
+        decode: latents (N, D) -> images (N, C, *S), sample by sample (a model in eval mode).
+        z: (D,) or (1, D), where to look.
+        k: number of directions, at most min(D, C * prod(S)).
+        batch_size: columns per call of `decode`.
+
+    Returns:
+        (k, D) orthonormal, in z's dtype and on its device.
+
+    Raises:
+        ValueError: if z is not one finite latent, or k or batch_size is out of range.
+    """
+    if z.ndim > 2 or z.numel() != z.shape[-1]:
+        raise ValueError(f"expected one latent, (D,) or (1, D), got shape {tuple(z.shape)}")
+    if batch_size < 1:
+        raise ValueError(f"expected batch_size >= 1, got {batch_size}")
+    point = z.detach().reshape(1, -1)
+    check_points(point)
+    _check_k(k, point.shape[1], f"a latent of {point.shape[1]} dimensions")
+    basis = torch.eye(point.shape[1], dtype=z.dtype, device=z.device)
+    # Samples are independent, so one batch of copies of z, each with its own tangent, gives a
+    # column a copy; unlike vmap this asks nothing of the operations inside `decode`.
+    columns = [
+        torch.func.jvp(decode, (point.expand_as(tangents),), (tangents,))[1].flatten(1)
+        for tangents in torch.split(basis, batch_size)
+    ]
+    matrix = torch.cat(columns).T
+    _check_k(k, min(matrix.shape), f"a Jacobian of shape {tuple(matrix.shape)}")
+    return _strongest(matrix, k).to(z.dtype)
+
+
+def _strongest(matrix: Tensor, k: int) -> Tensor:
+    """(M, D) -> the top k right singular vectors (k, D) in the matrix's dtype, signs fixed."""
+    wide = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
+    rows: Tensor = torch.linalg.svd(wide, full_matrices=False).Vh[:k]
+    # The first of almost equal components decides, so that rounding cannot flip a tie.
+    size = rows.abs()
+    first = (size >= 0.999 * size.amax(1, keepdim=True)).int().argmax(1, keepdim=True)
+    return (rows * rows.gather(1, first).sign()).to(matrix.dtype)
+
+
+def _check_k(k: int, most: int, what: str) -> None:
+    if not 1 <= k <= most:
+        raise ValueError(f"expected 1 <= k <= {most} directions of {what}, got k={k}")

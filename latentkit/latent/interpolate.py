@@ -1,0 +1,227 @@
+"""Paths between latents: straight, along the sphere, or true to the prior.
+
+Every path is `(a, b, steps) -> (N, steps, *Z)`; it begins at `a` and ends at `b` exactly, keeps
+dtype and device, and is differentiable. Half precision is computed in single.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from latentkit.priors import Gaussian, Uniform
+from latentkit.protocols import Prior
+
+Norm: TypeAlias = Literal["blend", "unit", "log"]
+"""What `slerp` does with the lengths of its ends."""
+Interpolation: TypeAlias = Callable[[Tensor, Tensor, int], Tensor]
+"""(a (N, *Z), b (N, *Z), steps) -> (N, steps, *Z)."""
+
+
+def lerp(a: Tensor, b: Tensor, steps: int) -> Tensor:
+    """The straight line (1 - t) a + t b.
+
+    Under a Gaussian prior its middle is too short: variance (1 - t)^2 + t^2, half at t = 0.5.
+
+    Args:
+        a: (N, *Z) starts.
+        b: (N, *Z) ends.
+        steps: T >= 2, both ends included.
+
+    Returns:
+        (N, T, *Z).
+
+    Raises:
+        ValueError: if the ends differ in shape, dtype or device, or steps < 2.
+
+    >>> lerp(torch.zeros(1, 1), torch.ones(1, 1), 3).flatten()
+    tensor([0.0000, 0.5000, 1.0000])
+    """
+    x, y, t = _open(a, b, steps)
+    return _close(a, (1 - t) * x + t * y, b)
+
+
+def slerp(a: Tensor, b: Tensor, steps: int, norm: Norm = "blend") -> Tensor:
+    """The arc of constant angular speed over the flattened *Z, the shorter way round.
+
+    Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985; White, "Sampling
+    Generative Networks", 2016 (arXiv 1609.04468). Ends with almost one direction are joined by
+    the straight line. Ends that point in opposite directions (angle within the square root of the
+    machine epsilon of pi) define no plane: the arc then bends towards the coordinate axis least
+    aligned with `a` (the first of equals), with the length of "blend" linear in t. With D = 1
+    there is no such axis, and the path passes through zero.
+
+    Args:
+        a: (N, *Z) starts.
+        b: (N, *Z) ends.
+        steps: T >= 2, both ends included.
+        norm: "blend", White's plain formula on a and b themselves: unequal lengths bulge as the
+            angle nears pi; "unit", both ends and the path on the unit sphere, as in StyleGAN's
+            path length (arXiv 1812.04948); "log", length |a|^(1-t) |b|^t.
+
+    Returns:
+        (N, T, *Z); never NaN for finite ends.
+
+    Raises:
+        ValueError: if the ends differ in shape, dtype or device, steps < 2, the norm is unknown,
+            or a latent of length zero has no direction ("unit" and "log"; "blend" goes straight).
+    """
+    if norm not in get_args(Norm):
+        raise ValueError(f"expected norm to be one of {get_args(Norm)}, got {norm!r}")
+    x, y, t = _open(a, b, steps)
+    long_x, unit_x = _polar(x)
+    long_y, unit_y = _polar(y)
+    directed = (long_x > 0) & (long_y > 0)
+    if norm != "blend" and not directed.all():
+        raise ValueError(f"expected latents of non-zero length for norm={norm!r}, got a zero")
+    angle = torch.where(directed, _angle(unit_x, unit_y), 0)
+    weight_x, weight_y = _weights(angle, t)
+    if norm == "blend":
+        length, arc = (1 - t) * long_x + t * long_y, weight_x * x + weight_y * y
+    else:
+        length = long_x ** (1 - t) * long_y**t if norm == "log" else torch.ones_like(t)
+        arc = length * (weight_x * unit_x + weight_y * unit_y)
+    opposite = angle > math.pi - _tiny(angle)
+    path = torch.where(opposite, length * _half_turn(unit_x, t), arc)
+    if norm == "unit":
+        a, b = (u.reshape(a.shape).to(a.dtype) for u in (unit_x, unit_y))
+    return _close(a, path, b)
+
+
+def matched(a: Tensor, b: Tensor, steps: int, prior: Prior) -> Tensor:
+    """The straight line, moved coordinate by coordinate so that every point follows the prior.
+
+    Agustsson et al., "Optimal transport maps for distribution preserving operations on latent
+    spaces of Generative Models", ICLR 2019 (arXiv 1711.01970): T = F_prior^-1 o F_t, where F_t is
+    the distribution of the line's point at t for independent ends from the prior.
+
+    Args:
+        a: (N, *Z) starts.
+        b: (N, *Z) ends.
+        steps: T >= 2, both ends included.
+        prior: a Gaussian or a Uniform.
+
+    Returns:
+        (N, T, *Z).
+
+    Raises:
+        ValueError: if the ends differ in shape, dtype or device, steps < 2, the prior is another,
+            or a latent lies outside a Uniform's bounds.
+    """
+    x, y, t = _open(a, b, steps)
+    if isinstance(prior, Gaussian):
+        return _close(a, ((1 - t) * x + t * y) / ((1 - t).square() + t.square()).sqrt(), b)
+    if isinstance(prior, Uniform):
+        width = prior.high - prior.low
+        _check_support(a, b, prior)
+        line = ((1 - t) * (x - prior.low) + t * (y - prior.low)) / width
+        return _close(a, prior.low + width * _trapezoid_cdf(line.clamp(0, 1), t), b)
+    raise ValueError(
+        f"expected a Gaussian or a Uniform prior, got {type(prior).__name__}; use lerp or slerp"
+    )
+
+
+def through(points: Tensor, steps: int, kind: Interpolation = lerp) -> Tensor:
+    """One path through many anchors, segment by segment.
+
+    Args:
+        points: (K, *Z) anchors, K >= 2.
+        steps: points of each segment, >= 2, both of its anchors included.
+        kind: how to join two anchors: `lerp`, `slerp`, or a partial of them or of `matched`.
+
+    Returns:
+        (T, *Z) with T = (K - 1) (steps - 1) + 1; anchor i is point i (steps - 1).
+
+    Raises:
+        ValueError: if there are fewer than two anchors, or as `kind` does.
+    """
+    if len(points) < 2:
+        raise ValueError(f"expected at least 2 anchors (K, *Z), got shape {tuple(points.shape)}")
+    segments = kind(points[:-1], points[1:], steps)
+    # A segment's last point is the next one's first: keep it once.
+    return torch.cat([segments[:, :-1].flatten(0, 1), segments[-1, -1:]])
+
+
+def _open(a: Tensor, b: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Checked ends, flat and at least single (N, 1, D), and the inner fractions t (T - 2, 1)."""
+    if a.shape != b.shape or a.dtype != b.dtype or a.device != b.device:
+        raise ValueError(
+            "expected two ends of one shape, dtype and device, got "
+            f"{tuple(a.shape)} {a.dtype} on {a.device} and {tuple(b.shape)} {b.dtype} on {b.device}"
+        )
+    if a.ndim < 2 or not a.is_floating_point():
+        raise ValueError(
+            f"expected floating latents (N, *Z), got {a.dtype} of shape {tuple(a.shape)}; "
+            "a single latent becomes a batch with z[None]"
+        )
+    if steps < 2:
+        raise ValueError(f"expected steps >= 2, since both ends are included, got {steps}")
+    wide = torch.promote_types(a.dtype, torch.float32)
+    t = torch.linspace(0, 1, steps, dtype=wide, device=a.device)[1:-1, None]
+    return a.to(wide).flatten(1)[:, None], b.to(wide).flatten(1)[:, None], t
+
+
+def _close(a: Tensor, middle: Tensor, b: Tensor) -> Tensor:
+    """Put the ends, which are never computed and so exact, around the points between them."""
+    between = middle.reshape(*middle.shape[:2], *a.shape[1:]).to(a.dtype)
+    return torch.cat([a[:, None], between, b[:, None]], dim=1)
+
+
+def _polar(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, 1, D) -> length (N, 1, 1) and direction (N, 1, D); zero has the direction zero."""
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return length, x / torch.where(length > 0, length, 1)
+
+
+def _angle(u: Tensor, v: Tensor) -> Tensor:
+    """Angle between unit vectors, in [0, pi], sharp where the arc cosine loses digits or is NaN.
+
+    Kahan, "How Futile are Mindless Assessments of Roundoff in Floating-Point Computation?", 2006.
+    """
+    apart = torch.linalg.vector_norm(u - v, dim=-1, keepdim=True)
+    return 2 * torch.atan2(apart, torch.linalg.vector_norm(u + v, dim=-1, keepdim=True))
+
+
+def _weights(angle: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Slerp's weights of both ends, (N, T, 1); those of lerp where sin(angle) is next to zero."""
+    sine = angle.sin()
+    flat = sine < _tiny(angle)
+    sine = torch.where(flat, 1, sine)  # divided by even where unused: keeps gradients finite
+    weight_x = torch.where(flat, 1 - t, ((1 - t) * angle).sin() / sine)
+    return weight_x, torch.where(flat, t, (t * angle).sin() / sine)
+
+
+def _half_turn(u: Tensor, t: Tensor) -> Tensor:
+    """From u to -u on the unit sphere, by way of the axis least aligned with u: (N, T, D)."""
+    axis = torch.nn.functional.one_hot(u.abs().argmin(-1), u.shape[-1]).to(u)
+    _, side = _polar(axis - (axis * u).sum(-1, keepdim=True) * u)
+    return (math.pi * t).cos() * u + (math.pi * t).sin() * side
+
+
+def _tiny(x: Tensor) -> float:
+    """The angle whose square is lost in rounding."""
+    return math.sqrt(torch.finfo(x.dtype).eps)
+
+
+def _trapezoid_cdf(y: Tensor, t: Tensor) -> Tensor:
+    """P((1 - t) U + t V <= y) for U, V uniform on [0, 1]; 0 <= y <= 1, 0 < t < 1."""
+    short = torch.minimum(t, 1 - t)
+    tail = torch.minimum(y, 1 - y)  # the density is symmetric: work in the lower half
+    ramp = tail.square() / (2 * short * (1 - short))
+    lower = torch.where(tail < short, ramp, (tail - short / 2) / (1 - short))
+    return torch.where(y <= 0.5, lower, 1 - lower)
+
+
+def _check_support(a: Tensor, b: Tensor, prior: Uniform) -> None:
+    """A bound rounded to the latents' dtype may lie just outside; anything more is an error."""
+    if a.numel() == 0:
+        return
+    slack = torch.finfo(a.dtype).eps * max(abs(prior.low), abs(prior.high))
+    low, high = (float(v) for v in torch.stack([a, b]).detach().aminmax())
+    if not (prior.low - slack <= low and high <= prior.high + slack):
+        raise ValueError(
+            f"expected latents inside the prior's bounds [{prior.low}, {prior.high}], got values "
+            f"in [{low:.4g}, {high:.4g}]; use lerp, or clamp them"
+        )

@@ -1,0 +1,101 @@
+"""Mix the styles of two latents, in a decoder that takes one style vector at each of L places.
+
+For any other decoder see `latentkit.latent.activations`.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from latentkit.latent.render import pairs
+from latentkit.protocols import StyleDecoder
+
+THIRDS = ("coarse", "middle", "fine")
+
+
+def mix(a: Tensor, b: Tensor, layers: Sequence[int]) -> Tensor:
+    """The styles of `a`, with those of `b` at some layers.
+
+    Karras et al., "A Style-Based Generator Architecture for GANs", CVPR 2019 (arXiv 1812.04948),
+    section 3.1.
+
+    Args:
+        a: (N, L, W) styles.
+        b: (N, L, W) styles.
+        layers: indices in [0, L) to take from `b`.
+
+    Returns:
+        (N, L, W).
+
+    Raises:
+        ValueError: if the shapes differ or an index is out of range.
+    """
+    if a.shape != b.shape or a.ndim != 3:
+        raise ValueError(
+            f"expected two sets of styles (N, L, W) of one shape, got {tuple(a.shape)} and "
+            f"{tuple(b.shape)}"
+        )
+    outside = [layer for layer in layers if not 0 <= layer < a.shape[1]]
+    if outside:
+        raise ValueError(f"expected style layers in [0, {a.shape[1]}), got {outside}")
+    from_b = torch.zeros(a.shape[1], 1, dtype=torch.bool, device=a.device)
+    from_b[list(layers)] = True
+    return torch.where(from_b, b, a)
+
+
+def parse_layers(spec: str | Sequence[str], count: int) -> list[int]:
+    """Style layers from their names.
+
+    Args:
+        spec: one or several of "coarse", "middle", "fine" (the thirds, coarse first), a range
+            "0-3" with both ends included, and a number "2".
+        count: L, how many style layers the decoder has.
+
+    Returns:
+        Their indices, ascending, each once.
+
+    Raises:
+        ValueError: if a name is unknown, selects nothing, or a number is out of range.
+
+    >>> parse_layers(["coarse", "4-5"], 6)
+    [0, 1, 4, 5]
+    """
+    specs = [spec] if isinstance(spec, str) else spec
+    return sorted({layer for one in specs for layer in _layers_of(one, count)})
+
+
+def _layers_of(spec: str, count: int) -> range:
+    first, dash, last = spec.partition("-")
+    if spec in THIRDS:
+        third = THIRDS.index(spec)
+        found = range(round(count * third / 3), round(count * (third + 1) / 3))
+    elif first.isdecimal() and (last.isdecimal() or not dash):
+        found = range(int(first), int(last or first) + 1)
+    else:
+        raise ValueError(f'expected layers as one of {THIRDS}, "0-3" or "2", got {spec!r}')
+    if not found or found[-1] >= count:
+        raise ValueError(f"expected layers among the decoder's 0-{count - 1}, got {spec!r}")
+    return found
+
+
+def style_grid(
+    model: StyleDecoder, z_rows: Tensor, z_cols: Tensor, layers: Sequence[int]
+) -> Tensor:
+    """Every row's image, with every column's styles at some layers.
+
+    Args:
+        model: gives styles and decodes them.
+        z_rows: (R, *Z) latents that keep the other layers.
+        z_cols: (K, *Z) latents that give `layers`.
+        layers: indices in [0, L).
+
+    Returns:
+        Images (R, K, C, *S).
+
+    Raises:
+        ValueError: if an index is out of range.
+    """
+    rows, cols = pairs(model.to_styles(z_rows), model.to_styles(z_cols))
+    images = model.from_styles(mix(rows, cols, layers))
+    return images.reshape(len(z_rows), len(z_cols), *images.shape[1:])

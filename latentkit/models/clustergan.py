@@ -1,0 +1,101 @@
+"""ClusterGAN: a GAN with a discrete code in its latent and an encoder that recovers it.
+
+Mukherjee et al., "ClusterGAN: Latent Space Clustering in Generative Adversarial Networks", AAAI
+2019 (arXiv 1809.03627).
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from latentkit.layers import ConvDecoder, ConvEncoder, init_normal
+from latentkit.priors import GaussianOneHot
+from latentkit.protocols import Part
+
+
+class ClassProbabilities(nn.Module):
+    """Softmax over the class part of an encoding: (N, d_n + K) -> (N, d_n + K).
+
+    Args:
+        continuous: d_n, the size of the part in front that is left as it is.
+    """
+
+    def __init__(self, continuous: int) -> None:
+        super().__init__()
+        self.continuous = continuous
+
+    def forward(self, code: Tensor) -> Tensor:
+        """(N, d_n + K) -> (N, d_n + K)."""
+        z_n, logits = code[:, : self.continuous], code[:, self.continuous :]
+        return torch.cat([z_n, logits.softmax(1)], dim=1)
+
+
+class ClusterGAN(nn.Module):
+    """Generator, discriminator and encoder over z = (z_n, z_c).
+
+    Args:
+        shape: (C, *S) of one image.
+        continuous: d_n, the size of the Gaussian part z_n.
+        classes: K, the number of clusters, the size of the one-hot part z_c.
+        sigma: standard deviation of z_n; the paper's 0.1 keeps the clusters apart.
+        width: channels of the finest stage of the three networks (64 in the paper).
+        hidden: units of the fully connected layers (1024 in the paper).
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        continuous: int = 30,
+        classes: int = 10,
+        sigma: float = 0.1,
+        width: int = 64,
+        hidden: int = 1024,
+    ) -> None:
+        super().__init__()
+        self.shape, self.continuous, self.classes = tuple(shape), continuous, classes
+        self.sigma, self.width, self.hidden = sigma, width, hidden
+        dim = continuous + classes
+        self.generator = ConvDecoder(dim, shape, width, hidden, norm="batch")
+        self.discriminator = ConvEncoder(shape, 1, width, hidden)
+        self.encoder = ConvEncoder(shape, dim, width, hidden)
+        init_normal(self.generator)
+
+    @property
+    def prior(self) -> GaussianOneHot:
+        """Normal in the first d_n coordinates, one-hot in the last K."""
+        return GaussianOneHot(self.continuous, self.classes, self.sigma)
+
+    def code(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, *S) -> z_n (N, d_n) and the logits of z_c (N, K)."""
+        return self.prior.split(self.encoder(x))
+
+    def encode(self, x: Tensor, /) -> Tensor:
+        """(N, C, *S) -> [z_n, softmax z_c] (N, D), the space the paper's K-means works in."""
+        z_n, logits = self.code(x)
+        return torch.cat([z_n, logits.softmax(1)], dim=1)
+
+    def cluster(self, x: Tensor) -> Tensor:
+        """(N, C, *S) -> the encoder's own cluster, argmax z_c (N,)."""
+        return self.code(x)[1].argmax(1)
+
+    def decode(self, z: Tensor, /) -> Tensor:
+        """(N, D) -> (N, C, *S) in [0, 1]."""
+        image: Tensor = self.generator(z)
+        return image.sigmoid()
+
+    def discriminate(self, x: Tensor, /) -> Tensor:
+        """(N, C, *S) in [0, 1] -> realness logit (N,)."""
+        logit: Tensor = self.discriminator(x)
+        return logit.squeeze(1)
+
+    def explainable(self) -> Mapping[str, Part]:
+        """The encoder (images to [z_n, softmax z_c]) and the discriminator (images to (N, 1))."""
+        tail = ClassProbabilities(self.continuous)
+        encoder = nn.Sequential(OrderedDict(encoder=self.encoder, code=tail))
+        names = tuple(f"encoder.{name}" for name in self.encoder.layers)
+        return {
+            "encoder": Part(encoder, names),
+            "discriminator": Part(self.discriminator, self.discriminator.layers),
+        }

@@ -1,0 +1,82 @@
+"""Direction files: latent directions with their space, method, provenance and model."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from latentkit.store.files import atomic, plain
+
+_KEY = "latentkit.directions"
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Latent directions of one model.
+
+    Attributes:
+        vectors: (K, *Z), unit length.
+        names: K names, for pictures and tables.
+        method: how they were found, e.g. "pca".
+        fingerprint: of the model they belong to.
+        space: the latent space they live in; "z" is what `decode` takes.
+        provenance: the data, settings and counts they were found with.
+        uncertainty: what is known of their error; empty where it was not measured.
+    """
+
+    vectors: Tensor
+    names: tuple[str, ...]
+    method: str
+    fingerprint: str
+    space: str = "z"
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    uncertainty: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.vectors):
+            raise ValueError(
+                f"expected {len(self.vectors)} names, one for each direction, got {len(self.names)}"
+            )
+
+    def check(self, fingerprint: str) -> None:
+        """Raises a ValueError unless these directions belong to the model of this fingerprint."""
+        if fingerprint != self.fingerprint:
+            raise ValueError(
+                f"these directions belong to the model with fingerprint {self.fingerprint}, "
+                f"this model's is {fingerprint}: directions mean nothing in another latent space"
+            )
+
+
+def save_directions(directions: Directions, path: str | Path) -> None:
+    """Writes a `.safetensors` file with the vectors and, in its metadata, all the rest."""
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"expected a path ending in .safetensors, got {path}")
+    rest = {k: plain(v) for k, v in vars(directions).items() if k != "vectors"}
+    vectors = directions.vectors.detach().cpu().contiguous()
+    with atomic(path) as temporary:
+        temporary.write_bytes(to_bytes({"vectors": vectors}, metadata={_KEY: json.dumps(rest)}))
+
+
+def load_directions(path: str | Path) -> Directions:
+    """Reads what `save_directions` wrote.
+
+    Raises:
+        ValueError: no such file, a damaged one, or one that holds no directions.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"no directions file at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            rest = json.loads((file.metadata() or {}).get(_KEY, "null"))
+            vectors = file.get_tensor("vectors") if rest else torch.empty(0)
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
+    if not rest:
+        raise ValueError(f"{path} holds no directions: write one with `latentkit directions`")
+    return Directions(**{**rest, "vectors": vectors, "names": tuple(rest["names"])})

@@ -1,0 +1,251 @@
+"""Model files: save, load, fingerprint.
+
+A model file is one `.safetensors` whose metadata names the class, its arguments and where it came
+from. Reading one never unpickles, and builds only classes of this package unless told otherwise.
+A class is describable when it keeps each constructor argument under the argument's own name.
+"""
+
+import hashlib
+import importlib
+import inspect
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+import latentkit
+from latentkit.store.files import atomic, plain
+
+_KEY = "latentkit"  # the metadata entry, and the checkpoint entry, that holds the description
+MODEL_FILE, CHECKPOINT_FILE = "model.safetensors", "last.ckpt"
+
+
+def describe(model: nn.Module) -> dict[str, Any]:
+    """Gives the `class_path` and `init_args` that would build `model` anew.
+
+    Raises:
+        ValueError: the class does not keep one of its arguments under its own name.
+    """
+    kind = type(model)
+    names = [n for n in inspect.signature(kind).parameters if n != "self"]
+    missing = [n for n in names if not hasattr(model, n)]
+    if missing:
+        raise ValueError(
+            f"expected {kind.__name__} to keep its argument(s) {', '.join(missing)} as attributes "
+            "of the same name, so that a file can say how to build it; set them in __init__"
+        )
+    arguments = {n: plain(getattr(model, n)) for n in names}
+    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
+
+
+def checkpoint_entry(
+    model: nn.Module, about: Mapping[str, Any], weights: Mapping[str, str]
+) -> dict[str, Any]:
+    """Gives what a training checkpoint must hold under "latentkit" for `load` to read it.
+
+    Args:
+        model: the module to be rebuilt.
+        about: as for `save`.
+        weights: from a prefix of the module's state to the prefix it has in the checkpoint's
+            `state_dict`; later entries win, so that averaged weights can replace raw ones.
+    """
+    return {**describe(model), "about": plain(about), "weights": list(weights.items())}
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    return {"latentkit": latentkit.__version__, "torch": str(torch.__version__)}
+
+
+def save(model: nn.Module, path: str | Path, about: Mapping[str, Any] | None = None) -> None:
+    """Writes a model file.
+
+    Args:
+        model: keeps its constructor arguments as attributes of the same name.
+        path: where to; must end in `.safetensors`.
+        about: plain values: data config, input shape, config name, seed, scores.
+    """
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"expected a path ending in .safetensors, got {path}")
+    content = {**describe(model), "about": {**plain(about or {}), "versions": versions()}}
+    weights = {k: v.detach().cpu().clone().contiguous() for k, v in model.state_dict().items()}
+    with atomic(path) as temporary:
+        temporary.write_bytes(to_bytes(weights, metadata={_KEY: json.dumps(content)}))
+
+
+def load(
+    source: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    model: nn.Module | None = None,
+    trust: str | None = None,
+) -> Any:  # noqa: ANN401  (a factory may return any object that fits the protocols)
+    """Loads a model, in evaluation mode.
+
+    Args:
+        source: a model file; a run folder (its model file, else its last checkpoint); a Lightning
+            `.ckpt`; or `package.module:factory`, a callable without arguments that returns an
+            object with `encode` and/or `decode`.
+        device: where to put it.
+        model: a module to fill with the file's weights, instead of building the class it names.
+        trust: name of one more package whose classes the file may build. Building a class runs
+            its code: name only a package you trust.
+
+    Raises:
+        ValueError: there is no such source, the file is damaged, or it names a foreign class.
+    """
+    if _is_factory(source):
+        return _from_factory(str(source), device)
+    content, weights = _read(source)
+    built = model if model is not None else _build(content, trust)
+    try:
+        built.load_state_dict(weights)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise ValueError(
+            f"the weights in {source} do not fit {type(built).__name__}: {first}"
+        ) from error
+    return built.to(device).eval()
+
+
+def read_about(source: str | Path) -> dict[str, Any]:
+    """Gives what a model's file says of its origin; empty for `package.module:factory`."""
+    return {} if _is_factory(source) else dict(_read(source, weights=False)[0].get("about", {}))
+
+
+def _is_factory(source: str | Path) -> bool:
+    return isinstance(source, str) and ":" in source and not Path(source).exists()
+
+
+def _from_factory(source: str, device: str | torch.device) -> Any:  # noqa: ANN401
+    module_name, _, name = source.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, so that a local file is found
+    try:
+        factory = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"cannot import {source} (expected package.module:factory): {error}"
+        ) from error
+    built = factory()
+    if not (hasattr(built, "encode") or hasattr(built, "decode")):
+        raise ValueError(
+            f"expected {source} to return an object with `encode` and/or `decode`, "
+            f"got {type(built).__name__}"
+        )
+    return built.to(device).eval() if isinstance(built, nn.Module) else built
+
+
+def _read(source: str | Path, *, weights: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    path = _locate(Path(source))
+    try:
+        return _read_checkpoint(path) if path.suffix == ".ckpt" else _read_model(path, weights)
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
+
+
+def _locate(path: Path) -> Path:
+    if path.is_dir():
+        for name in (MODEL_FILE, CHECKPOINT_FILE):
+            if (path / name).is_file():
+                return path / name
+        raise ValueError(
+            f"expected {MODEL_FILE} or {CHECKPOINT_FILE} in the run folder {path}, found neither"
+        )
+    if not path.is_file():
+        raise ValueError(
+            f"no model at {path}: expected a model file, a run folder, a .ckpt "
+            "or package.module:factory"
+        )
+    if path.suffix not in {".safetensors", ".ckpt"}:
+        raise ValueError(f"expected a model file ending in .safetensors or .ckpt, got {path}")
+    return path
+
+
+def _read_model(path: Path, weights: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = (file.metadata() or {}).get(_KEY)
+            tensors = {k: file.get_tensor(k) for k in file.keys()} if weights else {}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
+    if metadata is None:
+        raise ValueError(f"{path} was not written by latentkit: its metadata has no '{_KEY}' entry")
+    try:
+        return json.loads(metadata), tensors
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} has damaged metadata: {error}") from error
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a different type for each kind of damage
+        raise ValueError(
+            f"{path} is damaged or no safe checkpoint: {str(error).splitlines()[0]}"
+        ) from error
+    if not isinstance(checkpoint, dict) or _KEY not in checkpoint:
+        raise ValueError(f"{path} was not written by latentkit's training")
+    content = checkpoint[_KEY]
+    state: dict[str, Tensor] = checkpoint["state_dict"]
+    chosen: dict[str, Tensor] = {}
+    for target, origin in content["weights"]:  # later pairs win: averaged weights over raw ones
+        chosen |= {target + k[len(origin) :]: v for k, v in state.items() if k.startswith(origin)}
+    return content, chosen
+
+
+def _build(content: Mapping[str, Any], trust: str | None) -> nn.Module:
+    path = str(content.get("class_path", ""))
+    trusted = {"latentkit", *([trust] if trust else [])}
+    module_name, _, name = path.rpartition(".")
+    if module_name.split(".")[0] not in trusted:
+        raise ValueError(
+            f"the file wants to build {path}, which is outside latentkit; pass the model yourself, "
+            f"or trust={path.split('.')[0]!r} if you know where the file comes from"
+        )
+    try:
+        kind = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"the file names a class that does not exist here: {path}") from error
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise ValueError(f"expected the file to name an nn.Module, got {path}")
+    if kind.__module__.split(".")[0] not in trusted:
+        raise ValueError(f"the file names {path}, which is not latentkit's own class")
+    try:
+        return kind(**content.get("init_args", {}))
+    except TypeError as error:
+        raise ValueError(f"the file's arguments do not fit {path}: {error}") from error
+
+
+def fingerprint(model: object) -> str:
+    """Hash of a model's weights, class and arguments: 16 hexadecimal digits.
+
+    Of an object that is no `nn.Module`, the modules among its attributes, its methods' owners and
+    its functions' closures are hashed.
+    """
+    digest = hashlib.sha256()
+    for module in _modules(model):
+        digest.update(f"{type(module).__module__}.{type(module).__qualname__}".encode())
+        with_arguments = type(module).__module__.startswith("latentkit.models")
+        digest.update(json.dumps(describe(module) if with_arguments else {}).encode())
+        for name, value in sorted(module.state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def _modules(owner: object) -> Iterator[nn.Module]:
+    if isinstance(owner, nn.Module):
+        yield owner
+        return
+    attributes = vars(owner) if hasattr(owner, "__dict__") else {}
+    for _, value in sorted(attributes.items()):
+        bound = getattr(value, "__self__", value)
+        cells = [c.cell_contents for c in getattr(value, "__closure__", None) or ()]
+        yield from (m for m in (bound, *cells) if isinstance(m, nn.Module))

@@ -1,0 +1,69 @@
+"""Trains an autoencoder on squared error."""
+
+import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from latentkit.training.base import Training, adam
+
+
+class AutoencoderTraining(Training):
+    """Minimises the squared error of the reconstruction, averaged over pixels.
+
+    Args:
+        model: has `encode` and `decode`, such as `latentkit.models.autoencoder.Autoencoder`.
+        lr: Adam's learning rate.
+        seed: of the noise (none is drawn here; every objective has it).
+    """
+
+    monitor = "val/mse"
+
+    def __init__(self, model: nn.Module, lr: float = 1e-3, seed: int = 0) -> None:
+        super().__init__(model, seed)
+        self.save_hyperparameters(ignore=["model"])
+        self.lr = lr
+
+    def encode(self, x: Tensor, /) -> Tensor:
+        """(N, C, *S) -> (N, *Z)."""
+        latent: Tensor = self.model.encode(x)  # type: ignore[operator]
+        return latent
+
+    def decode(self, z: Tensor, /) -> Tensor:
+        """(N, *Z) -> (N, C, *S)."""
+        image: Tensor = self.model.decode(z)  # type: ignore[operator]
+        return image
+
+    def portable(self) -> nn.Module:
+        """The model itself."""
+        return self.model
+
+    def weight_prefixes(self) -> dict[str, str]:
+        """The model's weights as they are."""
+        return {"": "model."}
+
+    def configure_optimizers(self) -> Optimizer:
+        """Adam."""
+        return adam(self.model, self.lr, (0.9, 0.999))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:  # noqa: ARG002
+        """One batch -> its loss."""
+        loss = F.mse_loss(self.decode(self.encode(batch[0])), batch[0])
+        self.iteration += 1
+        self.log("train/mse", loss, prog_bar=True)
+        return loss
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str) -> None:
+        loss = F.mse_loss(self.decode(self.encode(batch[0])), batch[0])
+        self.log(f"{stage}/mse", loss, prog_bar=True, batch_size=len(batch[0]))
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:  # noqa: ARG002
+        """Logs the error on held-out images."""
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:  # noqa: ARG002
+        """Logs the error on test images."""
+        self._evaluate(batch, "test")
+
+    def predict_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Latents of a batch (N, D)."""
+        return self.encode(batch[0])

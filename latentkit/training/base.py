@@ -1,0 +1,78 @@
+"""What every training objective shares: noise that can be repeated, portable models, resuming."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor, nn
+
+from latentkit.store import checkpoint_entry
+
+
+class Training(pl.LightningModule, ABC):
+    """Abstract objective: receives its network, logs, counts its own iterations.
+
+    Lightning's `global_step` counts the steps of every optimizer, which doubles under a GAN; the
+    `iteration` buffer counts training batches, is saved with the weights, and keys all noise.
+
+    Args:
+        model: the network to train.
+        seed: of the noise drawn in the steps.
+
+    Attributes:
+        monitor: name of the logged value whose minimum marks the best model; None keeps the last.
+    """
+
+    monitor: str | None = None
+    iteration: Tensor
+
+    def __init__(self, model: nn.Module, seed: int) -> None:
+        super().__init__()
+        self.model, self.seed = model, seed
+        self.about: dict[str, Any] = {}
+        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
+
+    def noise(self, batch: int | None = None) -> torch.Generator:
+        """A generator keyed by (seed, rank, iteration), or by `batch` during evaluation.
+
+        No draw depends on what was drawn before, so a resumed run repeats an uninterrupted one.
+        """
+        stream = (0, int(self.iteration)) if batch is None else (1, batch)
+        words = np.random.SeedSequence([self.seed, self.global_rank, *stream]).generate_state(2)
+        key = int(words[0]) << 31 | int(words[1]) >> 1
+        return torch.Generator(self.device).manual_seed(key)
+
+    @abstractmethod
+    def portable(self) -> nn.Module:
+        """The model as it should be used: with averaged weights where there are any."""
+
+    @abstractmethod
+    def weight_prefixes(self) -> dict[str, str]:
+        """Where `portable`'s weights lie in the state dict (see `store.checkpoint_entry`)."""
+
+    def on_train_start(self) -> None:
+        """Gives the optimizers the settings of this run, which a checkpoint has overwritten."""
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group.update({k: v for k, v in optimizer.defaults.items() if k in group})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what `latentkit.load` needs to rebuild the model."""
+        about = {**self.about, "iteration": int(self.iteration)}
+        checkpoint["latentkit"] = checkpoint_entry(self.model, about, self.weight_prefixes())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Says which settings of this run differ from the checkpoint's; this run's are used."""
+        before, now = checkpoint.get("hyper_parameters", {}), dict(self.hparams)
+        for key in sorted(k for k in now if k in before and before[k] != now[k]):
+            rank_zero_info(
+                f"{key} is {now[key]} in this run (it was {before[key]} in the checkpoint)"
+            )
+
+
+def adam(module: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
+    """Adam over a module's parameters, in its fused form."""
+    return torch.optim.Adam(module.parameters(), lr=lr, betas=betas, fused=True)

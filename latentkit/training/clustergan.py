@@ -1,0 +1,155 @@
+"""Trains a ClusterGAN: a GAN whose encoder must recover the latent from the generated image.
+
+Mukherjee et al., "ClusterGAN", AAAI 2019 (arXiv 1809.03627), algorithm 1. The generator and the
+encoder share one optimizer and one loss: adversarial + beta_n * MSE(z_n) + beta_c * CE(z_c).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from latentkit.losses.adversarial import AdversarialLoss, Kind
+from latentkit.losses.clustering import class_cycle, continuous_cycle
+from latentkit.metrics.clustering import accuracy, ari, nmi
+from latentkit.models.clustergan import ClusterGAN
+from latentkit.training.base import Training, adam
+from latentkit.training.ema import EMA, with_generator
+from latentkit.training.gan import (
+    discriminator_step,
+    generator_due,
+    generator_step,
+    log_realness,
+)
+
+
+class ClusterGANTraining(Training):
+    """Plays the GAN's game with a latent that the encoder has to give back.
+
+    Args:
+        model: the ClusterGAN.
+        beta_n: weight of the squared error of z_n.
+        beta_c: weight of the cross-entropy of z_c: what makes it cluster.
+        loss: "wasserstein" with WGAN-GP as in the paper, or "nonsaturating" with R1.
+        penalty: weight of the gradient penalty.
+        penalty_every: iterations between penalties.
+        critic_steps: discriminator steps for one step of generator and encoder.
+        lr: Adam's learning rate, of all.
+        betas: Adam's betas, of all.
+        ema_decay: of the generator's average, for each generator step.
+        seed: of the latents.
+    """
+
+    model: ClusterGAN
+
+    def __init__(  # noqa: PLR0913  (one argument a config key)
+        self,
+        model: ClusterGAN,
+        beta_n: float = 10.0,
+        beta_c: float = 10.0,
+        loss: Kind = "wasserstein",
+        penalty: float = 10.0,
+        penalty_every: int = 1,
+        critic_steps: int = 5,
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.5, 0.9),
+        ema_decay: float = 0.995,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(model, seed)
+        self.save_hyperparameters(ignore=["model"])
+        self.automatic_optimization = False
+        self.beta_n, self.beta_c = beta_n, beta_c
+        self.loss = AdversarialLoss(loss, penalty, penalty_every)
+        self.critic_steps, self.lr, self.betas = critic_steps, lr, betas
+        self.ema = EMA(model.generator, ema_decay)
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def prior(self) -> Any:  # noqa: ANN401  (any Prior)
+        """The model's prior."""
+        return self.model.prior
+
+    def encode(self, x: Tensor, /) -> Tensor:
+        """(N, C, *S) -> [z_n, softmax z_c] (N, D)."""
+        return self.model.encode(x)
+
+    def decode(self, z: Tensor, /) -> Tensor:
+        """(N, D) -> (N, C, *S), by the averaged generator."""
+        image: Tensor = self.portable().decode(z)  # type: ignore[operator]
+        return image
+
+    def discriminate(self, x: Tensor, /) -> Tensor:
+        """(N, C, *S) -> realness logit (N,)."""
+        return self.model.discriminate(x)
+
+    def portable(self) -> nn.Module:
+        """The model with the averaged generator."""
+        return with_generator(self.model, self.ema.average)
+
+    def weight_prefixes(self) -> dict[str, str]:
+        """The model's weights, the generator's replaced by their average."""
+        return {"": "model.", "generator.": "ema.average."}
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        """One Adam for the discriminator, one for generator and encoder."""
+        pair = nn.ModuleList([self.model.generator, self.model.encoder])
+        networks = [self.model.discriminator, pair]
+        return [adam(network, self.lr, self.betas) for network in networks]
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:  # noqa: ARG002
+        """One discriminator step and, when it is due, one step of generator and encoder."""
+        noise, optimizers = self.noise(), self.optimizers()
+        z = self.prior.sample(len(batch[0]), generator=noise)
+        with torch.set_grad_enabled(generator_due(self)):
+            fake = self.model.decode(z)
+        discriminator_step(self, optimizers[0], batch[0], fake, noise)  # type: ignore[index]
+        if generator_due(self):
+            generator_step(self, optimizers[1], self._generator_loss(z, fake))  # type: ignore[index]
+        self.iteration += 1
+
+    def _generator_loss(self, z: Tensor, fake: Tensor) -> Tensor:
+        z_n, z_c = self.prior.split(z)
+        recovered, logits = self.model.code(fake)
+        adversarial = self.loss.for_generator(self.discriminate(fake))
+        cycle_n, cycle_c = continuous_cycle(recovered, z_n), class_cycle(logits, z_c)
+        values = {"generator": adversarial, "cycle_n": cycle_n, "cycle_c": cycle_c}
+        self.log_dict({f"train/{k}": v for k, v in values.items()})
+        return adversarial + self.beta_n * cycle_n + self.beta_c * cycle_c
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], index: int, stage: str) -> None:
+        log_realness(self, batch[0], index, stage)
+        self._seen.append((self.model.code(batch[0])[1].softmax(1), batch[1]))
+
+    def _log_clusters(self, stage: str) -> None:
+        probability = torch.cat([p for p, _ in self._seen])
+        labels = torch.cat([y for _, y in self._seen])
+        self._seen.clear()
+        clusters = probability.argmax(1)
+        share = clusters.bincount(minlength=self.model.classes) / len(clusters)
+        values = {"confidence": probability.amax(1).mean(), "clusters_used": share.count_nonzero()}
+        if (labels >= 0).all():  # -1 marks images without a label
+            scores = {"acc": accuracy, "nmi": nmi, "ari": ari}
+            values |= {k: torch.tensor(f(labels, clusters)) for k, f in scores.items()}
+        self.log_dict({f"{stage}/{k}": v.float() for k, v in values.items()}, prog_bar=True)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        """Logs the discriminator's view and collects the encoder's clusters."""
+        self._evaluate(batch, index, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs cluster usage, and the agreement with labels where there are any."""
+        self._log_clusters("val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        """Logs the discriminator's view and collects the encoder's clusters."""
+        self._evaluate(batch, index, "test")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs cluster usage, and the agreement with labels where there are any."""
+        self._log_clusters("test")
+
+    def predict_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Encodings of a batch (N, D)."""
+        return self.encode(batch[0])

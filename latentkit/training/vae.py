@@ -1,0 +1,116 @@
+"""Trains a VAE on the evidence lower bound."""
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from latentkit.losses.elbo import free_bits, kl_to_standard_normal, reparameterise
+from latentkit.models.vae import VAE
+from latentkit.training.base import Training, adam
+
+_ACTIVE = 0.01  # variance of a posterior mean over the data (Burda et al., 2016, arXiv 1509.00519)
+
+
+class VAETraining(Training):
+    """Minimises nll + beta * KL in nats per image, summed over pixels and coordinates.
+
+    Validation and test always report the plain bound (beta 1, no free bits), whatever is trained.
+
+    Args:
+        model: the VAE.
+        beta: weight of the KL (Higgins et al., beta-VAE, ICLR 2017).
+        free_bits: KL per coordinate, in nats, that costs nothing more to use.
+        warmup: iterations over which beta rises from 0 (Bowman et al., 2016); 0 for none.
+        lr: Adam's learning rate.
+        seed: of the posterior samples.
+    """
+
+    monitor = "val/negative_elbo"
+    model: VAE
+
+    def __init__(
+        self,
+        model: VAE,
+        beta: float = 1.0,
+        free_bits: float = 0.0,
+        warmup: int = 0,
+        lr: float = 1e-3,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(model, seed)
+        self.save_hyperparameters(ignore=["model"])
+        self.beta, self.free_bits, self.warmup, self.lr = beta, free_bits, warmup, lr
+        self._means: list[Tensor] = []
+
+    @property
+    def prior(self) -> object:
+        """The model's prior."""
+        return self.model.prior
+
+    def encode(self, x: Tensor, /) -> Tensor:
+        """(N, C, *S) -> posterior mean (N, D)."""
+        return self.model.encode(x)
+
+    def decode(self, z: Tensor, /) -> Tensor:
+        """(N, D) -> (N, C, *S)."""
+        return self.model.decode(z)
+
+    def portable(self) -> VAE:
+        """The model itself."""
+        return self.model
+
+    def weight_prefixes(self) -> dict[str, str]:
+        """The model's weights as they are."""
+        return {"": "model."}
+
+    def configure_optimizers(self) -> Optimizer:
+        """Adam."""
+        return adam(self.model, self.lr, (0.9, 0.999))
+
+    def _bound(self, x: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        mean, log_var = self.model.posterior(x)
+        nll = self.model.nll(x, reparameterise(mean, log_var, noise)).mean()
+        return nll, kl_to_standard_normal(mean, log_var), mean
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:  # noqa: ARG002
+        """One batch -> its loss in nats per image."""
+        nll, kl, _ = self._bound(batch[0], self.noise())
+        self.iteration += 1
+        beta = self.beta * min(1.0, int(self.iteration) / self.warmup if self.warmup else 1.0)
+        loss = nll + beta * free_bits(kl, self.free_bits)
+        total = kl.sum(1).mean()
+        self.log_dict({"train/loss": loss, "train/nll": nll, "train/kl": total, "train/beta": beta})
+        return loss
+
+    def _evaluate(self, x: Tensor, index: int, stage: str) -> None:
+        nll, kl, mean = self._bound(x, self.noise(index))
+        total = kl.sum(1).mean()
+        values = {"negative_elbo": nll + total, "nll": nll, "kl": total}
+        named = {f"{stage}/{k}": v for k, v in values.items()}
+        self.log_dict(named, prog_bar=True, batch_size=len(x))
+        self._means.append(mean)
+
+    def _log_active(self, stage: str) -> None:
+        spread = torch.cat(self._means).var(0)
+        self._means.clear()
+        self.log(f"{stage}/active_units", (spread > _ACTIVE).sum().float())
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        """Logs the bound on held-out images."""
+        self._evaluate(batch[0], index, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs how many coordinates carry information."""
+        self._log_active("val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        """Logs the bound on test images."""
+        self._evaluate(batch[0], index, "test")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs how many coordinates carry information."""
+        self._log_active("test")
+
+    def predict_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Posterior means of a batch (N, D)."""
+        return self.encode(batch[0])
