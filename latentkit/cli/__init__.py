@@ -1,1 +1,141 @@
-"""The `latentkit` command."""
+"""The `latentkit` command: four training commands and the verbs, each one typed function.
+
+Nothing here imports torch; the verbs do, when they are called. A user's mistake ends with exit
+code 2 and one sentence; set LATENTKIT_TRACEBACK=1 to see where it was found.
+"""
+
+import os
+import sys
+import warnings
+from argparse import ArgumentError
+from pathlib import Path
+
+from latentkit import __version__
+from latentkit.cli import demo, evaluating, explaining, generating, grouping, walking
+from latentkit.cli.parser import Verb, call, parser_of
+
+_TRAINING = {
+    "fit": "Train a model from a config.",
+    "validate": "Measure a trained model on the validation split.",
+    "test": "Measure a trained model on the test split.",
+    "predict": "Write a trained model's predictions for the test split.",
+}
+_VERBS: dict[str, Verb] = {
+    "demo": demo.demo,
+    "sample": generating.sample,
+    "reconstruct": generating.reconstruct,
+    "encode": generating.encode,
+    "interpolate": walking.interpolate,
+    "mix": walking.mix,
+    "cluster": grouping.cluster,
+    "augment": grouping.augment,
+    "directions": explaining.directions,
+    "explain": explaining.explain,
+    "evaluate": evaluating.evaluate,
+    "report": evaluating.report,
+    "export": evaluating.export,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: the command and its options; None for those of the process.
+
+    Returns:
+        The exit code: 0, or 2 after a user's mistake.
+    """
+    args = sys.argv[1:] if argv is None else list(argv)
+    try:
+        run_command(args)
+    except KeyboardInterrupt:
+        print("latentkit: stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if os.environ.get("LATENTKIT_TRACEBACK") or not _is_mistake(error):
+            raise
+        print(f"latentkit: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run_command(args: list[str]) -> None:
+    """Runs one command, letting its errors through."""
+    if not args or args[0] in {"-h", "--help"}:
+        print(_help())
+    elif args[0] == "--version":
+        print(__version__)
+    elif args[0] in _TRAINING:
+        _train(args)
+    elif args[0] not in _VERBS:
+        names = ", ".join([*_TRAINING, *_VERBS])
+        raise ValueError(f"unknown command {args[0]!r}: expected one of {names}")
+    elif {"-h", "--help"} & set(args):
+        parser_of(_VERBS[args[0]], args[0]).print_help()
+    else:
+        call(_VERBS[args[0]], args[0], args[1:])
+
+
+def _train(args: list[str]) -> None:
+    if {"-h", "--help"} & set(args):
+        print(_training_help(args[0]))
+        return
+    from latentkit.cli.lightning import run
+
+    with warnings.catch_warnings():
+        run(_with_shipped_config(args))
+
+
+def _with_shipped_config(args: list[str]) -> list[str]:
+    """Replaces the name of a config that is no file here by the shipped one of that name."""
+    from latentkit.cli.configs import find_config
+
+    args = [piece for arg in args for piece in _split_option(arg)]
+    for i, arg in enumerate(args[:-1]):
+        if arg in {"--config", "-c"} and not Path(args[i + 1]).exists():
+            args[i + 1] = str(find_config(args[i + 1]))
+    return args
+
+
+def _split_option(arg: str) -> list[str]:
+    return arg.split("=", 1) if arg.startswith("--config=") else [arg]
+
+
+def _is_mistake(error: Exception) -> bool:
+    """Whether the error is of a kind that this package and the parsers raise for wrong input."""
+    from_lightning = type(error).__name__ == "MisconfigurationException"
+    return from_lightning or isinstance(error, ValueError | TypeError | OSError | ArgumentError)
+
+
+def _help() -> str:
+    lines = ["usage: latentkit COMMAND [options]   (latentkit COMMAND --help says more)", ""]
+    lines += ["train (from a config, by LightningCLI):"]
+    lines += [f"  {name:<12} {text}" for name, text in _TRAINING.items()]
+    lines += [
+        "",
+        "use a trained model (a model file, a run folder, a .ckpt or package.module:factory):",
+    ]
+    for name, verb in _VERBS.items():
+        summary = (verb.__doc__ or "").strip().splitlines()[0]
+        lines.append(f"  {name:<12} {summary}")
+    return "\n".join(lines)
+
+
+def _training_help(command: str) -> str:
+    resumes = " (resumes it)" if command == "fit" else ""
+    return f"""usage: latentkit {command} --config FILE [--ckpt_path last|FILE] [--KEY VALUE ...]
+
+{_TRAINING[command]} Any key of the config can be set on the command line.
+
+  --config FILE              a YAML file; several are merged in order
+  --ckpt_path last           the newest run of this config{resumes}
+  --ckpt_path FILE           a .ckpt file or a run folder
+  --KEY VALUE                e.g. --trainer.max_epochs 5 --model.init_args.lr 1e-4
+  --print_config             print the whole config with every default, and stop
+  --model.help CLASS         options of an objective, e.g. latentkit.training.vae.VAETraining
+  --data.help CLASS          options of a data module, e.g. latentkit.data.folder.Images
+  --trainer.logger.help CLASS, --trainer.callbacks.help CLASS
+
+Runs land in checkpoints/<config name>/version_N: config.yaml, TensorBoard events, last.ckpt,
+model.safetensors, metrics.json. Look at them with: tensorboard --logdir checkpoints"""

@@ -15,7 +15,8 @@ def keyed_generator(*key: int) -> torch.Generator:
     if min(key) < 0:
         raise ValueError(f"expected seeds of 0 or more, got {key}")
     # SeedSequence mixes the numbers: with a sum, seed 0 in epoch 1 would be seed 1 in epoch 0.
-    state = np.random.SeedSequence(key).generate_state(1, np.uint64)
+    # It takes missing numbers for zeros, hence the length.
+    state = np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))
 
 
@@ -27,8 +28,8 @@ class BatchIndices(DistributedSampler[Tensor]):
     gets its own share of the images, all shares equally long: shuffled orders leave out the rest
     (at most one image a process), others repeat their first images.
 
-    It is a `DistributedSampler` so that Lightning leaves it in place on several devices; Lightning's
-    own wrapper would hide `set_epoch` and give every epoch the same batches.
+    It is a `DistributedSampler` so that Lightning leaves it in place on several devices:
+    Lightning's own wrapper would hide `set_epoch` and give every epoch the same batches.
 
     Args:
         n: number of images.
@@ -53,7 +54,7 @@ class BatchIndices(DistributedSampler[Tensor]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Tensor]:
-        yield from self._share().split(self.batch_size)[: len(self)]
+        yield from torch.split(self._share(), self.batch_size)[: len(self)]
 
     def __len__(self) -> int:
         full, rest = divmod(self._share_size(), self.batch_size)

@@ -32,5 +32,7 @@ class Digits(ImageData):
         levels = torch.from_numpy(found.images)[:, None] * (255 / 16)
         images = resize(levels.round().to(torch.uint8), self.size)
         labels = torch.from_numpy(found.target).long()
-        parts = (TensorImages(images[rows], labels[rows]) for rows in cut(labels, 300, 300))
-        return Splits(*parts, class_names=tuple(str(name) for name in found.target_names))
+        train, val, test = (
+            TensorImages(images[rows], labels[rows]) for rows in cut(labels, 300, 300)
+        )
+        return Splits(train, val, test, class_names=tuple("0123456789"))

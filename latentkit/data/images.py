@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -55,20 +56,17 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]], ABC):
     def _rows(self, index: object) -> Tensor:
         """Any index of several images -> row numbers (n,), none negative."""
         if isinstance(index, slice):
-            return torch.arange(len(self))[index] if (index.step or 1) > 0 else self._backwards(index)
+            return torch.from_numpy(np.arange(*index.indices(len(self))))
         rows = torch.as_tensor(index)
         if rows.dim() != 1 or (rows.dtype != torch.int64 and len(rows)):
             raise ValueError(
-                f"expected the indices of a batch (n,) int64 or a slice, got {index!r:.60}; one image"
-                " is [[i]], and Lightning's overfit_batches, which asks for single images, does not"
-                " work here: use limit_train_batches"
+                f"expected the indices of a batch (n,) int64 or a slice, got {index!r:.60};"
+                " one image is [i], and Lightning's overfit_batches, which asks for single images,"
+                " does not work here: use limit_train_batches"
             )
         if len(rows) and not -len(self) <= int(rows.min()) <= int(rows.max()) < len(self):
             raise IndexError(f"expected indices below {len(self)}, got {index!r:.60}")
         return rows.long() % max(len(self), 1)
-
-    def _backwards(self, index: slice) -> Tensor:
-        return torch.tensor(range(len(self))[index], dtype=torch.int64)
 
 
 class TensorImages(ImageSet):

@@ -37,5 +37,7 @@ class MNIST5k(ImageData):
         pixels, digits = mnist_data()
         images = torch.from_numpy(pixels).to(torch.uint8).view(-1, 1, 28, 28)
         images, labels = resize_digits(images, self.size), torch.from_numpy(digits).long()
-        parts = (TensorImages(images[rows], labels[rows]) for rows in cut(labels, 500, 500))
-        return Splits(*parts, class_names=tuple("0123456789"))
+        train, val, test = (
+            TensorImages(images[rows], labels[rows]) for rows in cut(labels, 500, 500)
+        )
+        return Splits(train, val, test, class_names=tuple("0123456789"))

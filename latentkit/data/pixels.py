@@ -90,7 +90,7 @@ def _on_white(images: Tensor, white: float) -> Tensor:
 
 def _in_floats(images: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
     """Apply a function of floats, and give the result the type of the images again."""
-    chunks = [function(chunk.float()) for chunk in images.split(_CHUNK)]
+    chunks = [function(chunk.float()) for chunk in torch.split(images, _CHUNK)]
     if images.dtype == torch.uint8:
         chunks = [chunk.round().clamp(0, 255).to(torch.uint8) for chunk in chunks]
     else:

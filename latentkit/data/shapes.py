@@ -1,5 +1,6 @@
 """Scenes of two objects on a textured ground, made as they are asked for; see `shapes_render`."""
 
+import torch
 from torch import Tensor
 
 from latentkit.data.base import ImageData, Splits
@@ -33,8 +34,8 @@ class Scenes(ImageSet):
 class Shapes(ImageData):
     """Coloured scenes with ten known factors, which are their attributes.
 
-    Scene i is the same for every batch, `count` and `seed`: test scenes come first, then validation,
-    then training.
+    Scene i is the same for every batch, `count` and `seed`: test scenes come first, then
+    validation, then training.
 
     Args:
         count: training scenes.
@@ -63,11 +64,11 @@ class Shapes(ImageData):
                 "expected count, val_count, test_count and size of 1 or more, got"
                 f" {count}, {val_count}, {test_count} and {size}"
             )
-        self.counts, self.size = (test_count, val_count, count), size
+        self.counts, self.size = [test_count, val_count, count], size
         self.scene_seed = scene_seed
 
     def load(self) -> Splits:
         """Draw the factors of all scenes; the scenes are drawn when asked for."""
         factors = sample_factors(sum(self.counts), keyed_generator(self.scene_seed))
-        test, val, train = (Scenes(part, self.size) for part in factors.split(self.counts))
+        test, val, train = (Scenes(part, self.size) for part in torch.split(factors, self.counts))
         return Splits(train, val, test, class_names=SHAPES, attributes=FACTORS)

@@ -61,7 +61,8 @@ def render(factors: Tensor, size: int = 64) -> Rendered:
     """Draw scenes.
 
     Args:
-        factors: (N, 10) in [0, 1], in the order of `FACTORS`; objects may leave the picture outside.
+        factors: (N, 10) in [0, 1], in the order of `FACTORS`; beyond, objects may
+            leave the picture.
         size: height and width H = W.
 
     Returns:
@@ -72,7 +73,7 @@ def render(factors: Tensor, size: int = 64) -> Rendered:
             f"expected floating factors of shape (N, {len(FACTORS)}), got {factors.dtype} of"
             f" {tuple(factors.shape)}"
         )
-    drawn = [_draw(chunk, size) for chunk in factors.split(_CHUNK)]
+    drawn = [_draw(chunk, size) for chunk in torch.split(factors, _CHUNK)]
     return Rendered(torch.cat([d.image for d in drawn]), torch.cat([d.masks for d in drawn]))
 
 
@@ -143,7 +144,9 @@ def _object_distance(column: dict[str, Tensor], kind: Tensor, size: int) -> Tens
     period = torch.pi * torch.where(kind == 0, 0.5, torch.where(kind == 1, 1.0, 2.0))
     cosine, sine = _turn(column["rotation"] * period.to(radius))
     p, q = (cosine * u + sine * v) / radius, (cosine * v - sine * u) / radius
-    distance = torch.where(kind == 0, _square(p, q), torch.where(kind == 1, _ellipse(p, q), _heart(p, q)))
+    distance = torch.where(
+        kind == 0, _square(p, q), torch.where(kind == 1, _ellipse(p, q), _heart(p, q))
+    )
     return distance * (radius * size)
 
 

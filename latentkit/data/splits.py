@@ -22,9 +22,11 @@ def stratified_order(labels: Tensor) -> Tensor:
     """
     shuffled = torch.randperm(len(labels), generator=keyed_generator(_SPLIT_SEED))
     place = torch.empty(len(labels), dtype=torch.float64)
+    counts = torch.bincount(labels + 1)  # of -1, 0, 1, ...
     by_class = shuffled[labels[shuffled].argsort(stable=True)]
-    counts = labels.unique(return_counts=True)[1]
-    place[by_class] = torch.cat([(torch.arange(int(c)) + 0.5).double() / c for c in counts])
+    place[by_class] = torch.cat(
+        [(torch.arange(c, dtype=torch.float64) + 0.5) / c for c in counts.tolist()]
+    )
     return shuffled[place[shuffled].argsort(stable=True)]
 
 
@@ -43,7 +45,7 @@ def cut(labels: Tensor, *sizes: int) -> tuple[Tensor, ...]:
             f"expected parts of 1 image or more that leave some of {len(labels)} images to train"
             f" on, got {' + '.join(map(str, sizes))}"
         )
-    parts = stratified_order(labels).split([*sizes, len(labels) - sum(sizes)])
+    parts = torch.split(stratified_order(labels), [*sizes, len(labels) - sum(sizes)])
     return tuple(part.sort().values for part in (parts[-1], *parts[:-1]))
 
 

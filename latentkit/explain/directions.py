@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from latentkit.explain import hooks, scores
 from latentkit.explain.cam import Heatmap, Method, cam, heatmap
+from latentkit.latent.derivative import pushforward
 from latentkit.protocols import Decode, Part, Score
 
 
@@ -41,8 +42,7 @@ def signed_effect(
     with hooks.borrowed(hooks.owner(decode)):
         z = hooks.normal(z)
         if method == "jvp":
-            pair = torch.func.jvp(decode, (z,), (along.expand_as(z).contiguous(),))
-            return _tensor(pair[1])
+            return pushforward(decode, z, along.expand_as(z).contiguous())
         if method == "difference":
             return (decode(z + step * along) - decode(z - step * along)) / (2 * step)
     raise ValueError(f"expected method 'jvp' or 'difference', got {method!r}")
@@ -236,9 +236,3 @@ def _input_gradient(module: nn.Module, x: Tensor, score: Score) -> Tensor:
         # A copy goes in: the first layer may work in place.
         value = hooks.values(score, module(leaf.clone()), len(x))
         return hooks.differentiate(value, leaf, "(the input)")
-
-
-def _tensor(value: object) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise TypeError(f"expected decode to return a tensor, got {type(value).__name__}")
-    return value

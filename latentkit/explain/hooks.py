@@ -107,7 +107,8 @@ def find_layer(module: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Modul
 
     The wrapper that `torch.compile` puts around a module leaves no trace in names.
     """
-    parts = [(_plain(name), part) for name, part in module.named_modules()]
+    named = module.named_modules(remove_duplicate=False)  # a shared layer has several names
+    parts = [(_plain(name), part) for name, part in named]
     if isinstance(layer, nn.Module):
         for name, part in parts:
             if part is layer:
@@ -118,7 +119,7 @@ def find_layer(module: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Modul
         )
     by_name = dict(parts)
     if (name := _plain(layer)) not in by_name:
-        near = difflib.get_close_matches(name, by_name, n=3, cutoff=0.0)
+        near = difflib.get_close_matches(name, list(filter(None, by_name)), n=3, cutoff=0.0)
         raise ValueError(
             f"expected the name of a layer inside {type(module).__name__}, got {layer!r};"
             f" nearest: {', '.join(map(repr, near))}"

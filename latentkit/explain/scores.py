@@ -68,7 +68,8 @@ def unit_vector(d: Tensor) -> Tensor:
     length = d.norm()
     if not 0 < float(length) < math.inf:
         raise ValueError(f"expected a direction of finite, positive length, got |d| = {length:g}")
-    return d / length
+    along: Tensor = d / length
+    return along
 
 
 def _column(k: int, what: str) -> Score:

@@ -82,7 +82,8 @@ def mix_activations(
             raise ValueError(f"expected layer {layer!r} to do for a what it does for b")
         _check_fits(mask, own.shape[1:], layer)
         weight = mask.to(own)
-        return (1 - weight) * own + weight * other
+        blended: Tensor = (1 - weight) * own + weight * other
+        return blended
 
     with _find(module, layer).register_forward_hook(blend):
         return decode(a)

@@ -24,8 +24,8 @@ class Clustering:
         method: what found the clusters: "kmeans", "gmm".
         labels: (N,) int64, in [0, K).
         centres: (K, D), in the latents' dtype.
-        confidence: (N,) in [0, 1]: how clearly each latent belongs to its cluster and not to the next
-            best. Its meaning is the method's: do not compare it between methods.
+        confidence: (N,) in [0, 1]: how clearly each latent belongs to its cluster, not another.
+            Its meaning is the method's: do not compare it between methods.
     """
 
     method: str

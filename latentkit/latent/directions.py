@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from latentkit.latent.derivative import pushforward
 from latentkit.latent.points import check_points
 from latentkit.protocols import Decode
 
@@ -141,7 +142,7 @@ def jacobian(decode: Decode, z: Tensor, k: int, batch_size: int = 64) -> Tensor:
     # Samples are independent, so one batch of copies of z, each with its own tangent, gives a
     # column a copy; unlike vmap this asks nothing of the operations inside `decode`.
     columns = [
-        torch.func.jvp(decode, (point.expand_as(tangents),), (tangents,))[1].flatten(1)
+        pushforward(decode, point.repeat(len(tangents), 1), tangents).flatten(1)
         for tangents in torch.split(basis, batch_size)
     ]
     matrix = torch.cat(columns).T

@@ -171,7 +171,9 @@ def _close(a: Tensor, middle: Tensor, b: Tensor) -> Tensor:
 
 def _polar(x: Tensor) -> tuple[Tensor, Tensor]:
     """(N, 1, D) -> length (N, 1, 1) and direction (N, 1, D); zero has the direction zero."""
-    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    scale = x.detach().abs().amax(-1, keepdim=True)  # so that no square over- or underflows
+    scale = torch.where(scale > 0, scale, 1)
+    length = scale * torch.linalg.vector_norm(x / scale, dim=-1, keepdim=True)
     return length, x / torch.where(length > 0, length, 1)
 
 

@@ -1,6 +1,7 @@
 """What every training objective shares: noise that can be repeated, portable models, resuming."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -66,11 +67,16 @@ class Training(pl.LightningModule, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Says which settings of this run differ from the checkpoint's; this run's are used."""
-        before, now = checkpoint.get("hyper_parameters", {}), dict(self.hparams)
+        before, now = checkpoint.get("hyper_parameters", {}), arguments(self.hparams)
         for key in sorted(k for k in now if k in before and before[k] != now[k]):
             rank_zero_info(
                 f"{key} is {now[key]} in this run (it was {before[key]} in the checkpoint)"
             )
+
+
+def arguments(hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """Saved hyper-parameters without the private entries that LightningCLI adds."""
+    return {k: v for k, v in hparams.items() if not k.startswith("_")}
 
 
 def adam(module: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:

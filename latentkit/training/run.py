@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from latentkit.store import MODEL_FILE, save, write_json
-from latentkit.training.base import Training
+from latentkit.training.base import Training, arguments
 
 
 class RunFolder(pl.Callback):
@@ -76,12 +76,12 @@ def _scores(trainer: pl.Trainer) -> dict[str, float]:
 
 def _origin(trainer: pl.Trainer, module: Training) -> dict[str, Any]:
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    origin: dict[str, Any] = {"seed": module.seed, "training": dict(module.hparams)}
+    origin: dict[str, Any] = {"seed": module.seed, "training": arguments(module.hparams)}
     origin["objective"] = f"{type(module).__module__}.{type(module).__qualname__}"
     if trainer.loggers:
         origin["config"] = str(trainer.loggers[0].name)
     if data is not None:
         kind = f"{type(data).__module__}.{type(data).__qualname__}"
-        origin["data"] = {"class_path": kind, "init_args": dict(data.hparams)}
+        origin["data"] = {"class_path": kind, "init_args": arguments(data.hparams)}
         origin["input_shape"] = list(data.image_shape)
     return origin

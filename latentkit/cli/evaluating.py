@@ -1,0 +1,81 @@
+"""Verbs that judge and hand on: evaluate, report, export."""
+
+from typing import Literal
+
+from latentkit.cli.parser import Common
+
+Part = Literal["train", "val", "test"]
+
+
+def evaluate(
+    model: str,
+    common: Common,
+    *,
+    data: str | None = None,
+    split: Part = "test",
+    limit: int | None = None,
+) -> None:
+    """Measure everything that applies to the model, on held-out data.
+
+    Reconstruction error beside that of PCA with as many numbers, the evidence lower bound of a VAE,
+    and the agreement of clusters with labels.
+
+    Args:
+        model: a model file, run folder, .ckpt or package.module:factory.
+        common: options of every verb.
+        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        split: which images.
+        limit: only the first so many.
+    """
+    from latentkit.cli.results import Results
+    from latentkit.cli.scores import measure
+    from latentkit.cli.sources import open_source
+
+    results, source = Results("evaluate", common, (".json",)), open_source(model, common, data)
+    numbers = measure(source, split, limit, common.seed)
+    results.finish(numbers, source, split=split, limit=limit, data=data or "the model's own")
+
+
+def report(run: str, common: Common) -> None:
+    """Write one self-contained HTML page about a run or a folder of results.
+
+    The page holds the config, the metrics, the training curves, and every result.json below the
+    folder with its pictures.
+
+    Args:
+        run: a run folder, or a folder with results in it.
+        common: options of every verb.
+    """
+    from pathlib import Path
+
+    from latentkit.store import atomic
+    from latentkit.views.report import page
+
+    folder = Path(run)
+    if not folder.is_dir():
+        raise ValueError(f"expected a run folder or a folder of results, got {run}")
+    out = Path(common.out) if common.out else folder / "report.html"
+    out = out if out.suffix == ".html" else out / "report.html"
+    text = page(folder)
+    with atomic(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    print(out)
+
+
+def export(run: str, common: Common) -> None:
+    """Write a portable model file from a run folder or a checkpoint.
+
+    Args:
+        run: a run folder or a .ckpt.
+        common: options of every verb.
+    """
+    from pathlib import Path
+
+    from latentkit.store import load, read_about, save
+
+    model, about = load(run), read_about(run)
+    out = Path(common.out or "model.safetensors")
+    out = out / "model.safetensors" if out.is_dir() or not out.suffix else out
+    about.pop("versions", None)
+    save(model, out, about)
+    print(out)

@@ -1,0 +1,99 @@
+"""Verbs on directions: find them, and explain what each affects."""
+
+from typing import Literal
+
+from latentkit.cli.parser import Common
+
+
+def directions(
+    model: str,
+    common: Common,
+    *,
+    method: Literal["pca", "attribute", "jacobian", "axes"] = "pca",
+    count: int = 4,
+    start: str | None = None,
+    end: str | None = None,
+    data: str | None = None,
+    limit: int = 5000,
+) -> None:
+    """Find latent directions and write them to a file (.safetensors) for `explain`.
+
+    pca: where encoded training images vary most. attribute: from one group of images to another
+    (--start, --end: label:3 or a folder of images). jacobian: what changes the image most around
+    one latent. axes: the coordinates that vary most.
+
+    Args:
+        model: a model file, run folder, .ckpt or package.module:factory.
+        common: options of every verb.
+        method: how to find them.
+        count: how many (attribute gives one).
+        start: the group without the attribute.
+        end: the group with it.
+        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        limit: training images to look at, at most.
+    """
+    from latentkit.cli.results import Results
+    from latentkit.cli.search import find_directions
+    from latentkit.cli.sources import at_least, open_source
+    from latentkit.store import save_directions
+
+    at_least(1, count=count, limit=limit)
+    results = Results("directions", common, (".safetensors",))
+    source = open_source(model, common, data)
+    found = find_directions(source, method, count, (start, end), limit, common.seed)
+    save_directions(found, results.main)
+    results.files.append(results.main.name)
+    numbers = {"directions": len(found.names), **found.provenance["numbers"]}
+    results.finish(numbers, source, method=method, names=found.names)
+
+
+def explain(  # noqa: PLR0913  (one parameter an option)
+    model: str,
+    common: Common,
+    *,
+    directions: str | None = None,
+    score: list[str] | None = None,
+    method: Literal["hires-cam", "grad-cam"] = "hires-cam",
+    layer: str | None = None,
+    images: int = 4,
+    step: float = 2.0,
+    data: str | None = None,
+) -> None:
+    """Show what each direction affects and where the networks read it, and measure the maps.
+
+    Without --score: an atlas of directions (from --directions, else the four principal ones): the
+    walk along each, the effect on the generated image, the readings of encoder and discriminator,
+    and how often a reading can be told from those of the other directions. With --score: heatmaps
+    of test images for real, fake, unit:3 or cluster:2.
+
+    Args:
+        model: a model file, run folder, .ckpt or package.module:factory.
+        common: options of every verb.
+        directions: a file that `latentkit directions` wrote.
+        score: what to explain instead: real, fake, unit:N, cluster:N.
+        method: of the heatmaps.
+        layer: to read, a dotted name (default: the earliest stage of each network).
+        images: rows of the pictures.
+        step: how far to walk, in standard deviations along the direction.
+        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+    """
+    from latentkit.cli.atlas import explain_directions, explain_scores
+    from latentkit.cli.results import Results
+    from latentkit.cli.search import find_directions
+    from latentkit.cli.sources import at_least, open_source
+    from latentkit.store import load_directions
+
+    at_least(1, images=images)
+    if not step > 0:
+        raise ValueError(f"expected --step above 0, got {step}")
+    results, source = Results("explain", common), open_source(model, common, data)
+    if score is not None:
+        explain_scores(results, source, score, method, layer, images)
+        return
+    if directions is not None:
+        found = load_directions(directions)
+        found.check(source.fingerprint)
+    else:
+        way = "pca" if hasattr(source.model, "encode") else "jacobian"
+        found = find_directions(source, way, 4, (None, None), 5000, common.seed)
+    explain_directions(results, source, found, method, layer, images, step)

@@ -1,0 +1,96 @@
+"""Verbs that run a model forwards: sample, reconstruct, encode."""
+
+from typing import Literal
+
+from latentkit.cli.parser import Common
+
+Part = Literal["train", "val", "test"]
+
+
+def sample(model: str, common: Common, *, count: int = 64, columns: int = 8) -> None:
+    """Draw images from the model's prior.
+
+    Args:
+        model: a model file, run folder, .ckpt or package.module:factory.
+        common: options of every verb.
+        count: how many.
+        columns: images in a row of the sheet.
+    """
+    from latentkit.cli.results import Results
+    from latentkit.cli.sources import at_least, open_source
+    from latentkit.views.figures import grid
+
+    at_least(1, count=count, columns=columns)
+    results, source = Results("sample", common), open_source(model, common)
+    source.require("decode", "prior")
+    images = source.decode(source.prior_sample(count, common.seed))
+    results.image(grid(images, columns))
+    results.finish({"images": count}, source)
+
+
+def reconstruct(
+    model: str,
+    common: Common,
+    *,
+    data: str | None = None,
+    split: Part = "test",
+    count: int = 32,
+) -> None:
+    """Encode and decode images: each row of originals stands above its reconstructions.
+
+    Args:
+        model: a model file, run folder, .ckpt or package.module:factory.
+        common: options of every verb.
+        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        split: which images.
+        count: how many.
+    """
+    from latentkit.cli.results import Results
+    from latentkit.cli.sources import at_least, open_source
+    from latentkit.metrics.reconstruction import mse, psnr
+    from latentkit.views.figures import alternate, grid
+
+    at_least(1, count=count)
+    results, source = Results("reconstruct", common), open_source(model, common, data)
+    source.require("encode", "decode")
+    images, _ = source.images(split, count)
+    decoded = source.decode(source.encode(images))
+    results.image(grid(alternate(images, decoded), 8))
+    numbers = {"mse": mse(decoded, images).mean().item(), "images": len(images)}
+    numbers["psnr_db"] = psnr(decoded, images).mean().item()
+    results.finish(numbers, source, split=split)
+
+
+def encode(
+    model: str,
+    common: Common,
+    *,
+    data: str | None = None,
+    split: Part = "test",
+    limit: int | None = None,
+    projector: str | None = None,
+) -> None:
+    """Write the latents `z` and labels `y` of a data set to an .npz.
+
+    Args:
+        model: a model file, run folder, .ckpt or package.module:factory.
+        common: options of every verb.
+        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        split: which images.
+        limit: only the first so many.
+        projector: also write them for TensorBoard's projector, into this folder.
+    """
+    from latentkit.cli.results import Results
+    from latentkit.cli.sources import open_source
+    from latentkit.views.tensorboard import write_projector
+
+    results = Results("encode", common, (".npz",))
+    source = open_source(model, common, data)
+    source.require("encode")
+    images, labels = source.images(split, limit)
+    latents = source.encode(images)
+    results.arrays(z=latents.numpy(), y=labels.numpy())
+    if projector is not None:
+        write_projector(projector, latents, images, labels, source.data.class_names)
+        print(f"tensorboard --logdir {projector}")
+    results.finish({"latents": len(latents), "shape": list(latents.shape[1:])}, source, split=split)

@@ -1,0 +1,165 @@
+"""`latentkit fit|validate|test|predict`: LightningCLI with its traps closed.
+
+What differs from plain LightningCLI: the settings typed now win over those in a checkpoint;
+`--ckpt_path last` finds the newest run of this config or fails; option names cannot be abbreviated;
+runs land in `checkpoints/<config name>/version_N`; checkpoints are never unpickled.
+"""
+
+import logging
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from latentkit.store import CHECKPOINT_FILE, atomic
+from latentkit.training.base import Training
+from latentkit.training.run import RunFolder
+from latentkit.views.tensorboard import ImageGrids
+
+RUNS = Path("checkpoints")
+# Lightning's remarks on settings that are chosen here on purpose: data sets in memory need no
+# workers, a run is resumed into its own folder, and short runs log seldom.
+_QUIET = (
+    ".*does not have many workers.*",
+    ".*exists and is not empty.*",
+    ".*number of training batches.*is smaller than the logging interval.*",
+    ".*LightningCLI's args parameter.*",
+    ".*isinstance.treespec, LeafSpec.*",
+)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes the run's `config.yaml` whole or not at all."""
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
+        """Writes the file into the run folder, when there is one."""
+        if trainer.log_dir and stage == "fit":
+            text = self.parser.dump(self.config, skip_none=False, format="yaml")
+            with atomic(Path(trainer.log_dir) / "config.yaml") as temporary:
+                temporary.write_text(text)
+
+
+class TrainingCLI(LightningCLI):
+    """Builds objective, data and trainer from a config, and runs one of the four commands."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the pictures that are logged by default."""
+        parser.add_lightning_class_args(ImageGrids, "pictures")
+
+    def _parse_ckpt_path(self) -> None:
+        """Finds the checkpoint; unlike the parent, takes no settings from it."""
+        config = self.config[self.config.subcommand]
+        config.weights_only = True
+        wanted = config.get("ckpt_path")
+        if wanted is None and self.config.subcommand != "fit":
+            raise ValueError(
+                f"{self.config.subcommand} needs weights: add --ckpt_path last (the newest run of "
+                "this config) or --ckpt_path FILE"
+            )
+        if wanted is not None:
+            config.ckpt_path = str(_find_checkpoint(str(wanted), self.run_name))
+
+    @property
+    def run_name(self) -> str:
+        """The name of the config file, which names the run's folder."""
+        files = self.config[self.config.subcommand].get("config") or []
+        return Path(str(files[-1])).stem if files else "unnamed"
+
+    def before_instantiate_classes(self) -> None:
+        """Hands the seed on, and puts the logger where the run belongs."""
+        config = self.config[self.subcommand]
+        for part in (config.model, config.get("data")):
+            if part and "seed" in (part.get("init_args") or {}) and not part.init_args.seed:
+                part.init_args.seed = int(config.seed_everything)
+        if config.trainer.logger is None:
+            config.trainer.logger = self._logger(config) if self.subcommand == "fit" else False
+
+    def _logger(self, config: Any) -> Any:  # noqa: ANN401  (a jsonargparse Namespace)
+        wanted = config.get("ckpt_path")
+        folder = Path(wanted).parent if wanted else None
+        resumed = folder is not None and folder.parent == RUNS / self.run_name
+        settings = {"save_dir": str(RUNS), "name": self.run_name, "default_hp_metric": False}
+        if resumed and folder is not None:
+            settings["version"] = folder.name
+        name = "pytorch_lightning.loggers.TensorBoardLogger"
+        return (
+            self._parser("fit")
+            .parse_object(
+                {"trainer": {"logger": {"class_path": name, "init_args": settings}}}, config
+            )
+            .trainer.logger
+        )
+
+    def before_fit(self) -> None:
+        """Points the checkpoints at the run folder."""
+        folder = self.trainer.log_dir
+        for callback in self.trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and folder and callback.dirpath is None:
+                callback.dirpath = folder
+
+    def after_fit(self) -> None:
+        """Says where the run lies."""
+        if self.trainer.log_dir and self.trainer.is_global_zero:
+            print(f"run: {self.trainer.log_dir}")
+
+    def after_predict(self) -> None:
+        """Writes the predictions beside the checkpoint they were made with."""
+        parts = self.trainer.predict_loop.predictions
+        path = Path(self.config.predict.ckpt_path).parent / "predictions.npy"
+        with atomic(path) as temporary:
+            np.save(temporary, torch.cat(parts).float().numpy())
+        print(f"predictions: {path}")
+
+
+def _find_checkpoint(wanted: str, name: str) -> Path:
+    path = Path(wanted)
+    if wanted != "last":
+        path = path / CHECKPOINT_FILE if path.is_dir() else path
+        if not path.is_file():
+            raise ValueError(
+                f"expected --ckpt_path last, a .ckpt file or a run folder, got {wanted}"
+            )
+        return path
+    found = sorted((RUNS / name).glob(f"version_*/{CHECKPOINT_FILE}"), key=_version)
+    if not found:
+        raise ValueError(f"--ckpt_path last found no {CHECKPOINT_FILE} under {RUNS / name}")
+    return found[-1]
+
+
+def _version(path: Path) -> int:
+    number = re.search(r"version_(\d+)$", path.parent.name)
+    return int(number.group(1)) if number else -1
+
+
+def run(args: list[str] | None) -> None:
+    """Runs `fit`, `validate`, `test` or `predict` with these arguments (None: the process's)."""
+    for message in _QUIET:
+        warnings.filterwarnings("ignore", message)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_without_tips)
+    latest = ModelCheckpoint(filename="last", save_top_k=1, enable_version_counter=False)
+    strict = {"allow_abbrev": False, "exit_on_error": False}
+    TrainingCLI(
+        Training,
+        pl.LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        save_config_callback=SaveConfig,
+        save_config_kwargs={"save_to_log_dir": False},
+        seed_everything_default=0,
+        trainer_defaults={"callbacks": [latest, RunFolder()]},
+        parser_kwargs={
+            "exit_on_error": False,
+            **{name: dict(strict) for name in ("fit", "validate", "test", "predict")},
+        },
+        args=args,
+    )
+
+
+def _without_tips(record: logging.LogRecord) -> bool:
+    return "Tip" not in record.getMessage()

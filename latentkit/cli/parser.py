@@ -1,0 +1,104 @@
+"""From a typed function to its command: one option a parameter, one help line an `Args:` entry."""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import Any
+
+from docstring_parser import parse as parse_docstring
+from jsonargparse import ArgumentParser
+
+Verb = Callable[..., object]
+
+
+@dataclass(frozen=True)
+class Common:
+    """Options that every verb has.
+
+    Args:
+        out: file or folder to write to (default: outputs/<verb>).
+        seed: of everything random.
+        device: cpu, cuda, ... (auto: cuda where there is one).
+    """
+
+    out: str | None = None
+    seed: int = 0
+    device: str = "auto"
+
+
+def parser_of(verb: Verb, name: str) -> ArgumentParser:
+    """Builds the parser of one verb.
+
+    A parameter without default that comes before the `*` is positional; one annotated with a
+    dataclass stands for its fields; a trailing underscore is dropped (`from_` is `--from`).
+    """
+    doc = parse_docstring(inspect.getdoc(verb) or "")
+    parser = ArgumentParser(
+        prog=f"latentkit {name}",
+        description=" ".join(filter(None, [doc.short_description, doc.long_description])),
+        exit_on_error=False,
+        allow_abbrev=False,
+        default_env=False,
+    )
+    hints = typing.get_type_hints(verb)
+    helps = {p.arg_name: p.description or "" for p in doc.params}
+    for parameter in inspect.signature(verb).parameters.values():
+        kind = hints[parameter.name]
+        if is_dataclass(kind):
+            _add_fields(parser, kind)
+        else:
+            positional = parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+            default = parameter.default
+            _add(parser, parameter.name, kind, default, helps.get(parameter.name, ""), positional)
+    return parser
+
+
+def _add_fields(parser: ArgumentParser, kind: Any) -> None:  # noqa: ANN401  (a dataclass)
+    hints = typing.get_type_hints(kind)
+    helps = {p.arg_name: p.description or "" for p in parse_docstring(kind.__doc__).params}
+    for item in fields(kind):
+        default = inspect.Parameter.empty if item.default is MISSING else item.default
+        _add(parser, item.name, hints[item.name], default, helps[item.name], positional=False)
+
+
+def _add(
+    parser: ArgumentParser,
+    name: str,
+    kind: Any,  # noqa: ANN401  (a type)
+    default: Any,  # noqa: ANN401
+    text: str,
+    positional: bool,
+) -> None:
+    text = " ".join(text.split())
+    if positional:
+        parser.add_argument(name, type=kind, help=text)
+        return
+    settings: dict[str, Any] = {"help": text}
+    item = _list_item(kind)
+    settings |= {"type": item, "nargs": "+"} if item else {"type": kind}
+    required = default is inspect.Parameter.empty
+    settings |= {"required": True} if required else {"default": default}
+    parser.add_argument("--" + name.rstrip("_").replace("_", "-"), **settings)
+
+
+def _list_item(kind: Any) -> Any:  # noqa: ANN401
+    """The T of `list[T]` or `list[T] | None`; None for any other type."""
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    lists = [o for o in options if typing.get_origin(o) is list]
+    return typing.get_args(lists[0])[0] if lists else None
+
+
+def call(verb: Verb, name: str, args: list[str]) -> None:
+    """Parses `args` and calls the verb."""
+    chosen = vars(parser_of(verb, name).parse_args(args))
+    hints = typing.get_type_hints(verb)
+    values: dict[str, Any] = {}
+    for parameter in inspect.signature(verb).parameters:
+        kind = hints[parameter]
+        if is_dataclass(kind):
+            values[parameter] = kind(**{f.name: chosen[f.name] for f in fields(kind)})  # type: ignore[operator]
+        else:
+            values[parameter] = chosen[parameter.rstrip("_")]
+    verb(**values)

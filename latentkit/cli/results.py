@@ -1,0 +1,102 @@
+"""Where a verb's results go: named files, written whole, with a `result.json` beside them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from latentkit.cli.parser import Common
+from latentkit.cli.sources import Source
+from latentkit.store import atomic, versions, write_json
+from latentkit.views.figures import to_pil
+
+
+class Results:
+    """The output folder of one call of a verb.
+
+    Args:
+        verb: the verb's name.
+        common: its common options. `--out` names a folder, or the verb's main file.
+        endings: those the main file may have, the default one first.
+    """
+
+    def __init__(self, verb: str, common: Common, endings: tuple[str, ...] = (".png",)) -> None:
+        self.verb, self.common = verb, common
+        out = Path(common.out or f"outputs/{verb}")
+        if out.suffix and not out.is_dir():
+            if out.suffix not in endings:
+                raise ValueError(f"expected --out to be a folder or end in {endings}, got {out}")
+            self.main, self.json = out, out.with_suffix(".json")
+        else:
+            self.main, self.json = out / (verb + endings[0]), out / "result.json"
+        self._check_writable()
+        self.files: list[str] = []
+
+    def _check_writable(self) -> None:
+        """Finds out before the work, not after it, that a file is where a folder must be."""
+        for parent in self.main.parents:
+            if parent.exists() and not parent.is_dir():
+                raise ValueError(f"cannot write {self.main}: {parent} is a file, not a folder")
+
+    def path(self, name: str) -> Path:
+        """A further file beside the main one."""
+        return self.main.parent / name
+
+    def image(self, grid: Tensor, path: Path | None = None) -> None:
+        """Writes an image (C, H, W) in [0, 1], pixel for pixel."""
+        self._save(to_pil(grid), path or self.main)
+
+    def figure(self, figure: Figure, path: Path | None = None) -> None:
+        """Writes a matplotlib figure."""
+        path = path or self.main
+        with atomic(path) as temporary:
+            figure.savefig(temporary, dpi=120, bbox_inches="tight")
+        self.files.append(path.name)
+
+    def animation(
+        self, frames: list[Tensor], path: Path | None = None, seconds: float = 0.1
+    ) -> None:
+        """Writes frames (C, H, W) in [0, 1] as an endless GIF."""
+        first, *rest = [to_pil(frame) for frame in frames]
+        self._save(
+            first,
+            path or self.main,
+            save_all=True,
+            append_images=rest,
+            duration=int(1000 * seconds),
+            loop=0,
+        )
+
+    def _save(self, image: Image.Image, path: Path, **settings: Any) -> None:
+        with atomic(path) as temporary:
+            image.save(temporary, **settings)
+        self.files.append(path.name)
+
+    def arrays(self, path: Path | None = None, **arrays: NDArray[Any]) -> None:
+        """Writes a compressed `.npz`."""
+        path = path or self.main
+        with atomic(path) as temporary:
+            np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+        self.files.append(path.name)
+
+    def finish(
+        self, numbers: Mapping[str, Any], source: Source | None = None, **settings: Any
+    ) -> None:
+        """Writes the JSON with numbers and settings, and says where everything is."""
+        content = {"verb": self.verb, "numbers": dict(numbers), "files": self.files}
+        content["settings"] = {**settings, "seed": self.common.seed}
+        if source is not None:
+            content |= {"model": source.name, "fingerprint": source.fingerprint}
+        write_json(self.json, {**content, "versions": versions()})
+        for name in self.files:
+            print(self.path(name))
+        for name, value in numbers.items():
+            if isinstance(value, int | float | str):
+                print(
+                    f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}"
+                )

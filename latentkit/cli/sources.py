@@ -1,0 +1,187 @@
+"""What the user names on the command line, turned into models, data and latents."""
+
+import copy
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from latentkit import store
+from latentkit.cli.parser import Common
+from latentkit.data.base import ImageData, Split
+from latentkit.latent.render import decode_batches
+
+BATCH = 256  # images or latents in one call of a network
+
+
+@dataclass
+class Source:
+    """A model named on the command line, with its data.
+
+    Attributes:
+        name: as the user gave it.
+        model: whatever `latentkit.load` gave.
+        about: what its file says of its origin.
+        device: where it lives.
+        data_name: the user's `--data`; None for the data of `about`.
+    """
+
+    name: str
+    model: Any
+    about: Mapping[str, Any]
+    device: torch.device
+    data_name: str | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the model."""
+        return store.fingerprint(self.model)
+
+    @cached_property
+    def data(self) -> ImageData:
+        """The data set, whose images have the shape the model takes."""
+        data = open_data(self.data_name, self.about, self.image_shape)
+        if self.image_shape is not None and data.image_shape != self.image_shape:
+            raise ValueError(
+                f"expected images of shape {self.image_shape} for {self.name}, "
+                f"the data has {data.image_shape}"
+            )
+        return data
+
+    @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """(C, *S) the model works on; None if it does not say."""
+        shape = getattr(self.model, "shape", None) or self.about.get("input_shape")
+        return tuple(shape) if shape else None
+
+    def require(self, *methods: str) -> None:
+        """Raises a ValueError unless the model has all these methods."""
+        missing = [m for m in methods if not hasattr(self.model, m)]
+        if missing:
+            raise ValueError(
+                f"{self.name} has no {', '.join(missing)}: this needs a model with "
+                f"{' and '.join(methods)}"
+            )
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """(N, C, *S) -> (N, *Z), in batches, on the CPU."""
+        self.require("encode")
+        batches = torch.split(images, BATCH)
+        return torch.cat([self.model.encode(x.to(self.device)).cpu() for x in batches])
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """(N, *Z) -> (N, C, *S), in batches, on the CPU."""
+        self.require("decode")
+        return decode_batches(self.model.decode, latents.to(self.device), BATCH).cpu()
+
+    def images(self, split: Split, limit: int | None = None) -> tuple[Tensor, Tensor]:
+        """The first images (N, C, *S) of a split and their labels (N,)."""
+        chosen = self.data.split(split)
+        return chosen[slice(0, len(chosen) if limit is None else limit)]
+
+    def prior_sample(self, n: int, seed: int) -> Tensor:
+        """`n` latents of the model's prior, on the CPU."""
+        self.require("prior")
+        latents: Tensor = self.model.prior.sample(n, generator=torch.Generator().manual_seed(seed))
+        return latents
+
+    def latents(self, n: int, seed: int) -> Tensor:
+        """`n` latents to start from: of the prior, or encoded test images."""
+        if hasattr(self.model, "prior"):
+            return self.prior_sample(n, seed)
+        return self.encode(self.images("test", n)[0])
+
+
+def open_source(model: str, common: Common, data: str | None = None) -> Source:
+    """Loads the model that the user named."""
+    name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name if common.device == "auto" else common.device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"cannot use --device {common.device}: {error}") from error
+    return Source(model, store.load(model, device), store.read_about(model), device, data)
+
+
+def open_data(
+    spec: str | None, about: Mapping[str, Any], shape: tuple[int, ...] | None = None
+) -> ImageData:
+    """Builds a data set.
+
+    Args:
+        spec: a YAML with a data module, a folder of images, an `.npz` or `.npy`; None for the data
+            the model was trained on.
+        about: what the model's file says of its origin.
+        shape: (C, *S) that a folder's images are brought to.
+    """
+    if spec is None:
+        if "data" not in about:
+            raise ValueError("the model does not say what data it was trained on: give --data")
+        return _build_data(about["data"], own=True)
+    path = Path(spec)
+    if not path.exists():
+        raise ValueError(f"no data at {spec}: expected a YAML, a folder of images or an .npz")
+    fit = {} if shape is None else {"size": shape[-1], "channels": shape[0]}
+    if path.is_dir():
+        kind = "latentkit.data.folder.Images"
+        return _build_data({"class_path": kind, "init_args": {"root": spec, **fit}}, own=True)
+    if path.suffix in {".npz", ".npy"}:
+        arguments = {"path": spec, **fit, **_labels_key(path)}
+        kind = "latentkit.data.arrays.Arrays"
+        return _build_data({"class_path": kind, "init_args": arguments}, own=True)
+    return _build_data(_read_yaml(path), own=False)
+
+
+def _labels_key(path: Path) -> dict[str, str]:
+    """Uses the labels that `latentkit encode` and `augment` write, where they are."""
+    if path.suffix != ".npz":
+        return {}
+    try:
+        with np.load(path) as file:
+            return {"labels": "y"} if "y" in file.files else {}
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} is no readable .npz: {error}") from error
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
+    found = content.get("data", content) if isinstance(content, dict) else None
+    if not isinstance(found, dict) or "class_path" not in found:
+        raise ValueError(f"expected a data module (class_path, init_args) in {path}")
+    return found
+
+
+def _build_data(config: Mapping[str, Any], *, own: bool) -> ImageData:
+    """Builds a data module; `own` refuses classes that are not latentkit's."""
+    path = str(config["class_path"])
+    module, _, name = path.rpartition(".")
+    if own and not module.startswith("latentkit.data."):
+        raise ValueError(f"the model's file names foreign data, {path}: give --data")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+        data = kind(**copy.deepcopy(dict(config.get("init_args") or {})))
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ValueError(f"cannot build the data module {path}: {error}") from error
+    if not isinstance(data, ImageData):
+        raise ValueError(f"expected {path} to be an ImageData, got {type(data).__name__}")
+    data.setup()
+    return data
+
+
+def at_least(least: int, **numbers: int) -> None:
+    """Raises a ValueError, with the option's name, for a number that is too small."""
+    for name, value in numbers.items():
+        if value < least:
+            raise ValueError(f"expected --{name.replace('_', '-')} of {least} or more, got {value}")

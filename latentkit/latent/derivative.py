@@ -1,0 +1,30 @@
+"""Derivatives of a decoder without forming its Jacobian."""
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def pushforward(decode: Callable[[Tensor], Tensor], z: Tensor, v: Tensor) -> Tensor:
+    """The change of each image when its latent moves along v: the product J(z) v, exactly.
+
+    Args:
+        decode: latents (N, *Z) -> images (N, C, *S), sample by sample.
+        z: (N, *Z).
+        v: (N, *Z), one tangent for each latent.
+
+    Returns:
+        (N, C, *S), per unit of v.
+
+    Raises:
+        TypeError: if `decode` returns no tensor.
+    """
+    with warnings.catch_warnings():
+        # torch's first forward-mode call warns of its own use of torch.jit: nobody can act on it.
+        warnings.filterwarnings("ignore", ".*torch.jit.*deprecated.*", FutureWarning)
+        change = torch.func.jvp(decode, (z,), (v,))[1]
+    if not isinstance(change, Tensor):
+        raise TypeError(f"expected decode to return a tensor, got {type(change).__name__}")
+    return change

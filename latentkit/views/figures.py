@@ -1,0 +1,97 @@
+"""Pictures from tensors: grids, strips, cluster maps and direction atlases.
+
+Figures are built on `matplotlib.figure.Figure`, never on pyplot, so no global state is touched and
+no display is needed.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torchvision.utils import make_grid
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """An image (C, H, W) in [0, 1], 1 or 3 channels, as a PIL image, pixel for pixel."""
+    pixels = (image.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+    array = pixels.movedim(0, -1).numpy()
+    return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+
+
+def grid(images: Tensor, columns: int, gap: int = 2) -> Tensor:
+    """Images (N, C, H, W) on a white-lined sheet, `columns` to a row: (3, H', W')."""
+    sheet: Tensor = make_grid(images.float().cpu(), nrow=columns, padding=gap, pad_value=1.0)
+    return sheet
+
+
+def alternate(first: Tensor, second: Tensor, row: int = 8) -> Tensor:
+    """Rows of `first` above rows of `second`: (N, C, H, W) twice -> (2 N, C, H, W).
+
+    Where the last row is not full, blank images fill it.
+    """
+    blank = torch.ones(-len(first) % row, *first.shape[1:])
+    full = [torch.cat([x.cpu(), blank]) for x in (first, second)]
+    pairs = zip(*(torch.split(x, row) for x in full), strict=True)
+    return torch.cat([part for pair in pairs for part in pair])
+
+
+def with_parents(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Puts the parents around a grid of their mixtures.
+
+    Args:
+        images: (R, K, C, H, W).
+        rows: (R, C, H, W), to stand on the left.
+        columns: (K, C, H, W), to stand on top.
+
+    Returns:
+        ((R + 1) * (K + 1), C, H, W), row by row; the corner is white.
+    """
+    top = torch.cat([torch.ones_like(columns[:1]), columns])[None]
+    return torch.cat([top, torch.cat([rows[:, None], images], dim=1)]).flatten(0, 1)
+
+
+def enlarged(image: Tensor, width: int = 640) -> Tensor:
+    """Repeats pixels so that a small image (C, H, W) is about `width` wide."""
+    times = max(1, round(width / image.shape[-1]))
+    return image.repeat_interleave(times, -2).repeat_interleave(times, -1)
+
+
+def cluster_map(
+    points: NDArray[np.float64], clusters: NDArray[Any], labels: Sequence[str] | None, title: str
+) -> Figure:
+    """Scatter of latents in two dimensions, coloured by cluster.
+
+    Args:
+        points: (N, 2).
+        clusters: (N,) cluster of each point.
+        labels: name of each cluster in the legend; None for their numbers.
+        title: of the picture; say how the two dimensions were made.
+    """
+    figure = Figure(figsize=(7, 6))
+    axes = figure.add_subplot()
+    colours = palette(int(clusters.max()) + 1)
+    for k in np.unique(clusters):
+        inside = clusters == k
+        name = labels[k] if labels is not None else str(k)
+        axes.scatter(*points[inside].T, s=5, color=colours[k], label=name, linewidths=0)
+    axes.set_title(title, fontsize=10)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.legend(
+        title="cluster", markerscale=3, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5)
+    )
+    return figure
+
+
+def palette(count: int) -> list[Any]:
+    """Colours that stay apart: matplotlib's ten, or evenly spaced hues for more."""
+    from matplotlib import colormaps
+
+    if count <= 10:
+        return [colormaps["tab10"](i) for i in range(count)]
+    return [colormaps["turbo"](i / (count - 1)) for i in range(count)]

@@ -1,0 +1,124 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from latentkit.explain.faithfulness import direction_retrieval, iou_equal_area, wilson
+
+
+@pytest.fixture
+def truths():
+    return torch.rand(5, 40, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_perfect_maps_find_their_direction_at_any_scale_sign_and_size(truths):
+    coarse = functional.avg_pool2d(truths, 2)
+    scale = torch.tensor([1e-6, 1.0, -3.0, 1e4, -1.0])[:, None, None, None]
+    for maps in (truths, truths * scale, coarse):
+        got = direction_retrieval(maps, truths)
+        assert got.accuracy == 1
+        assert got.per_direction.tolist() == [1] * 5
+        assert (got.chance, got.trials) == (0.2, 200)
+        assert got.interval[0] > 0.9
+        assert got.interval[1] == 1
+        assert got.interval == wilson(1.0, 40)  # images count, not trials
+
+
+def test_random_maps_are_near_chance(truths):
+    maps = torch.rand(5, 40, 4, 4, generator=torch.Generator().manual_seed(1))
+    got = direction_retrieval(maps, truths)
+    assert 0.1 < got.accuracy < 0.3
+    assert got.interval[0] < got.chance < got.interval[1]
+
+
+def test_maps_of_the_next_direction_never_win(truths):
+    got = direction_retrieval(truths.roll(1, 0), truths)
+    assert got.accuracy == 0
+    assert got.interval[0] == 0
+
+
+def test_per_direction_tells_which_one_fails(truths):
+    maps = truths.clone()
+    maps[[1, 3]] = truths[[3, 1]]
+    assert direction_retrieval(maps, truths).per_direction.tolist() == [1, 0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("scales", [[1.0] * 5, [1.0, 2.0, 0.3, 7.0, 1e-3]])
+def test_maps_that_ignore_the_direction_never_win(truths, scales):
+    scale = torch.tensor(scales)[:, None, None, None]
+    for same in (torch.ones(5, 40, 8, 8), truths.mean(0).expand(5, -1, -1, -1), truths[:1]):
+        assert direction_retrieval(same.expand(5, -1, -1, -1) * scale, truths).accuracy == 0
+
+
+def test_dead_and_broken_maps_lose_and_ties_lose(truths):
+    for fill in (0.0, float("nan")):
+        maps = truths.clone()
+        maps[2] = fill
+        assert direction_retrieval(maps, truths).per_direction.tolist() == [1, 1, 0, 1, 1]
+    doubled = truths.clone()
+    doubled[1] = doubled[0]  # two directions with one truth: neither can be told
+    assert direction_retrieval(doubled, doubled).per_direction.tolist() == [0, 0, 1, 1, 1]
+
+
+def test_equals_slow_loops(truths):
+    noise = torch.rand(5, 40, 8, 8, generator=torch.Generator().manual_seed(3))
+    maps = 0.35 * truths + 0.65 * noise
+    wins = torch.zeros(5, 40)
+    for n in range(40):
+        residuals = []
+        for group in (maps[:, n], truths[:, n]):
+            units = [one.double() / one.double().square().sum().sqrt() for one in group]
+            mean = sum(units) / 5
+            residuals.append([one - mean for one in units])
+        for k in range(5):
+            a = residuals[0][k]
+            similar = [float((a * b).sum() / (a.norm() * b.norm())) for b in residuals[1]]
+            wins[k, n] = similar.index(max(similar)) == k
+    got = direction_retrieval(maps, truths)
+    assert 0.3 < got.accuracy < 1
+    assert torch.equal(got.per_direction.float(), wins.mean(1))
+
+
+@pytest.mark.parametrize("size", [(16,), (4, 3, 5)])
+def test_signals_and_volumes(size):
+    truths = torch.rand(3, 10, *size)
+    assert direction_retrieval(truths, truths).accuracy == 1
+    assert iou_equal_area(truths[0], truths[0]).tolist() == [1] * 10
+
+
+def test_errors_of_retrieval(truths):
+    with pytest.raises(ValueError, match=r"at least 2 directions and one image, got \(1, 40\)"):
+        direction_retrieval(truths[:1], truths[:1])
+    with pytest.raises(ValueError, match="same K, N and rank"):
+        direction_retrieval(truths[:, :3], truths)
+
+
+def test_wilson_against_the_equation_it_solves():
+    for share, n in ((0.3, 25), (0.0, 10), (1.0, 10), (0.5, 1000)):
+        for end in wilson(share, n):
+            gap = abs(share - end)
+            assert gap == pytest.approx(1.96 * (end * (1 - end) / n) ** 0.5, abs=1e-9)
+
+
+def test_equal_area_overlap_by_hand():
+    truth = torch.zeros(1, 4, 4)
+    truth[0, :2, :2] = 1.0
+    truth[0, 3, 3] = 0.2  # below a quarter of the maximum: outside
+    heat = torch.zeros(1, 4, 4)
+    heat[0, :2, 1:3] = -5.0  # four places, two of them right
+    assert iou_equal_area(heat, truth).tolist() == pytest.approx([2 / 6])
+    assert iou_equal_area(truth, truth).tolist() == [1]
+    assert iou_equal_area(heat, truth, threshold=0.1).tolist() == pytest.approx([3 / 7])
+    assert iou_equal_area(heat, 0 * truth).tolist() == [0]
+    pair = torch.cat([truth, 1e-3 * truth])  # each image by its own maximum
+    assert iou_equal_area(heat.expand(2, -1, -1), pair).tolist() == pytest.approx([2 / 6] * 2)
+
+
+def test_equal_area_overlap_is_between_zero_and_one_and_errors():
+    generator = torch.Generator().manual_seed(0)
+    heat, truth = torch.rand(20, 4, 4, generator=generator), torch.rand(20, 8, 8)
+    got = iou_equal_area(heat, truth, 0.8)
+    assert ((got >= 0) & (got <= 1)).all()
+    with pytest.raises(ValueError, match="threshold in"):
+        iou_equal_area(heat, truth, 1.0)
+    with pytest.raises(ValueError, match="same K, N and rank"):
+        iou_equal_area(heat[:3], truth)

@@ -1,0 +1,108 @@
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import comb
+
+from latentkit.metrics.clustering import accuracy, ari, nmi, purity
+
+SCORES = [accuracy, purity, nmi, ari]
+pairs = st.integers(1, 25).flatmap(
+    lambda n: st.tuples(
+        st.lists(st.integers(0, 3), min_size=n, max_size=n),
+        st.lists(st.integers(0, 4), min_size=n, max_size=n),
+    )
+)
+
+
+def best_naming(labels, clusters):
+    """Brute force: every one-to-one naming of clusters, some of them left without a name."""
+    names, found = sorted(set(labels)), sorted(set(clusters))
+    names += [None] * len(found)
+    namings = (dict(zip(found, p, strict=False)) for p in permutations(names, len(found)))
+    return max(
+        sum(naming[c] == y for y, c in zip(labels, clusters, strict=True)) for naming in namings
+    ) / len(labels)
+
+
+def pair_counting_ari(labels, clusters):
+    """Hubert and Arabie's formula, pair by pair."""
+    same = [(labels[i] == labels[j], clusters[i] == clusters[j]) for i, j in pairs_of(labels)]
+    both = sum(a and b for a, b in same)
+    rows, columns = sum(a for a, _ in same), sum(b for _, b in same)
+    chance = rows * columns / comb(len(labels), 2)
+    return (both - chance) / ((rows + columns) / 2 - chance)
+
+
+def pairs_of(values):
+    return [(i, j) for i in range(len(values)) for j in range(i)]
+
+
+@given(pairs)
+@settings(deadline=None, max_examples=50)
+def test_accuracy_is_the_best_over_all_namings(pair):
+    assert accuracy(*pair) == pytest.approx(best_naming(*pair))
+
+
+def test_ari_counts_pairs():
+    labels, clusters = [0, 0, 1, 1, 2, 2, 2], [0, 1, 1, 1, 2, 2, 0]
+    assert ari(labels, clusters) == pytest.approx(pair_counting_ari(labels, clusters))
+
+
+def test_nmi_by_hand():
+    # Labels are a coin, clusters two coins of which one is the label: I = 1 bit, H = 1 and 2 bits.
+    assert nmi([0, 0, 1, 1], [0, 1, 2, 3]) == pytest.approx(1 / 1.5)
+
+
+def test_purity_by_hand():
+    assert purity([0, 0, 1, 1, 2], [0, 0, 0, 1, 1]) == pytest.approx((2 + 1) / 5)
+
+
+@pytest.mark.parametrize("score", SCORES)
+@given(pair=pairs, shift=st.integers(-3, 3))
+@settings(deadline=None, max_examples=50)
+def test_numbering_does_not_matter(score, pair, shift):
+    labels, clusters = pair
+    renamed = [str((c * 3 + shift) % 5) for c in clusters]
+    assert score(labels, renamed) == pytest.approx(score(labels, clusters))
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_perfect_is_one(score):
+    assert score([5, 5, 7, 9], [1, 1, 0, 2]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_tensors_arrays_and_lists_agree(score):
+    labels, clusters = [0, 0, 1, 1, 2], [0, 1, 1, 1, 0]
+    expected = score(labels, clusters)
+    assert score(torch.tensor(labels), np.array(clusters)) == expected
+
+
+def test_ari_of_unrelated_clusters_is_about_zero():
+    rng = np.random.default_rng(0)
+    scores = [ari(rng.integers(0, 4, 100), rng.integers(0, 4, 100)) for _ in range(200)]
+    assert abs(np.mean(scores)) < 0.01
+
+
+def test_too_many_clusters_count_as_wrong():
+    assert accuracy([0, 0, 0, 0], [0, 1, 2, 3]) == 0.25
+    assert purity([0, 0, 0, 0], [0, 1, 2, 3]) == 1
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize(
+    ("labels", "clusters", "message"),
+    [
+        ([0, 1], [0], "2 labels and 1 clusters"),
+        ([], [], r"at least one sample, got \(0,\)"),
+        (torch.zeros(2, 3), [0, 1], r"labels of shape \(N,\).*got \(2, 3\)"),
+        ([0, 1], [[0], [1]], r"clusters of shape \(N,\).*got \(2, 1\)"),
+    ],
+)
+def test_bad_input(score, labels, clusters, message):
+    with pytest.raises(ValueError, match=message):
+        score(labels, clusters)
