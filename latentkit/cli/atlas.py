@@ -18,6 +18,7 @@ from latentkit.explain.directions import (
     reading,
 )
 from latentkit.explain.faithfulness import direction_retrieval
+from latentkit.latent.render import decode_path
 from latentkit.protocols import Part, Score
 from latentkit.store import Directions
 from latentkit.views.atlas import Panel, atlas, heatmaps
@@ -120,7 +121,7 @@ def _walk(source: Source, z: Tensor, d: Tensor, length: float) -> Tensor:
     """Images (N, T, C, *S) from z - length d to z + length d."""
     steps = torch.linspace(-length, length, _FRAMES).view(1, -1, *[1] * (z.ndim - 1))
     path = z.cpu()[:, None] + steps * d[None, None]
-    return source.decode(path.flatten(0, 1)).unflatten(0, path.shape[:2])
+    return decode_path(source.decode, path)
 
 
 def explain_scores(

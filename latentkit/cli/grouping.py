@@ -40,8 +40,9 @@ def cluster(
     latents = source.encode(images).flatten(1)
     count = clusters or len(source.data.class_names) or 10
     found, steady = find(source, images, latents, method, count, common.seed)
-    numbers = {"clusters": len(found.unique()), "images": len(found)}
-    numbers |= agreement(labels, found) | steady
+    used = int(found.bincount().count_nonzero())
+    scores = agreement(labels, found) | steady
+    numbers = {"clusters": used, "images": len(found), **scores}
     results.figure(flat_map(latents, found, f"{model}: {method}"))
     arrays = {"cluster": found.numpy(), "label": labels.numpy(), "z": latents.numpy()}
     results.arrays(results.main.with_suffix(".npz"), **arrays)

@@ -59,10 +59,12 @@ def _clustering(
     numbers = _named("kmeans", agreement(labels, kmeans(latents, count, seed).labels))
     if hasattr(source.model, "cluster"):
         with torch.no_grad():
-            batches = [source.model.cluster(x.to(source.device)) for x in images.split(BATCH)]
+            batches = [
+                source.model.cluster(x.to(source.device)) for x in torch.split(images, BATCH)
+            ]
         own = torch.cat(batches).cpu()
         numbers |= _named("encoder", agreement(labels, own))
-        numbers["encoder_clusters_used"] = len(own.unique())
+        numbers["encoder_clusters_used"] = int(own.bincount().count_nonzero())
     return numbers
 
 
@@ -75,7 +77,7 @@ def _bound(source: Source, model: VAE, images: Tensor, seed: int) -> dict[str, f
     """The plain evidence lower bound, one posterior sample an image."""
     generator = torch.Generator(source.device).manual_seed(seed)
     nll, kl, means = [], [], []
-    for batch in images.split(BATCH):
+    for batch in torch.split(images, BATCH):
         x = batch.to(source.device)
         mean, log_var = model.posterior(x)
         nll.append(model.nll(x, reparameterise(mean, log_var, generator)))

@@ -78,7 +78,8 @@ def cluster_map(
     for k in np.unique(clusters):
         inside = clusters == k
         name = labels[k] if labels is not None else str(k)
-        axes.scatter(*points[inside].T, s=5, color=colours[k], label=name, linewidths=0)
+        x, y = points[inside].T
+        axes.scatter(x, y, s=5, color=colours[k], label=name, linewidths=0)
     axes.set_title(title, fontsize=10)
     axes.set_xticks([])
     axes.set_yticks([])
