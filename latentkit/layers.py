@@ -7,7 +7,7 @@ arguments: 28 is halved to 7, and 32 and 64 to 4, so one class serves them all.
 from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -49,6 +49,8 @@ def halvings(size: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 def _finish(conv: nn.Module, rank: int, channels: int, norm: Norm, act: nn.Module) -> nn.Module:
+    if norm not in get_args(Norm):
+        raise ValueError(f"expected norm none, batch or spectral, got {norm!r}")
     if norm == "spectral":
         return nn.Sequential(spectral_norm(conv), act)
     if norm == "batch":

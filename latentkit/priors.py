@@ -23,6 +23,8 @@ class Gaussian:
     """
 
     def __init__(self, dim: int, sigma: float = 1.0) -> None:
+        if sigma <= 0:
+            raise ValueError(f"expected sigma above 0, got {sigma}")
         self.dim, self.sigma = dim, sigma
 
     def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
@@ -92,6 +94,10 @@ class GaussianOneHot:
     """
 
     def __init__(self, continuous: int, classes: int, sigma: float = 0.1) -> None:
+        if sigma < 0 or classes < 1:
+            raise ValueError(
+                f"expected sigma of 0 or more and a class or more, got {sigma} and {classes}"
+            )
         self.continuous, self.classes, self.sigma = continuous, classes, sigma
         self.dim = continuous + classes
 

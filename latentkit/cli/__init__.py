@@ -89,8 +89,12 @@ def _train(args: list[str]) -> None:
 
 def _with_shipped_config(args: list[str]) -> list[str]:
     """Replaces the name of a config that is no file here by the shipped one of that name."""
-    from latentkit.cli.configs import find_config
+    from latentkit.cli.configs import config_names, find_config
 
+    if not any(arg.startswith(("--", "-c")) for arg in args):
+        raise ValueError(
+            f"{args[0]} needs --config FILE, your own or one of {', '.join(config_names())}"
+        )
     args = [piece for arg in args for piece in _split_option(arg)]
     for i, arg in enumerate(args[:-1]):
         if arg in {"--config", "-c"} and not Path(args[i + 1]).exists():

@@ -18,6 +18,7 @@ from latentkit.explain.directions import (
     reading,
 )
 from latentkit.explain.faithfulness import direction_retrieval
+from latentkit.explain.hooks import find_layer
 from latentkit.latent.render import decode_path
 from latentkit.protocols import Part, Score
 from latentkit.store import Directions
@@ -42,9 +43,11 @@ def explain_directions(
     step: float,
 ) -> None:
     """Draws one atlas for each direction and one of all, and measures the readings."""
+    source.require("decode")
+    layers = _layers(source, layer)
     z = source.latents(max(rows, _MEASURED), results.common.seed).to(source.device)
     maps = [
-        _maps_of(source, z, d.to(source.device), layer, method)
+        _maps_of(source, z, d.to(source.device), layers, method)
         for d in tqdm(found.vectors, desc="directions", leave=False)
     ]
     numbers = _measure(maps)
@@ -67,20 +70,39 @@ def explain_directions(
     results.finish({"retrieval": numbers, "names": found.names}, source, **settings)
 
 
+def _layers(source: Source, layer: str | None) -> dict[str, str | None]:
+    """The layer to read in each network: `layer` where there is one, None for the default."""
+    parts = parts_of(source)
+    if layer is None:
+        return dict.fromkeys(parts)
+    if not parts:
+        raise ValueError(f"{source.name} has no network that can be looked into: leave out --layer")
+    found: dict[str, str | None] = dict.fromkeys(parts)
+    unknown = []
+    for name, part in parts.items():
+        try:
+            found[name] = find_layer(part.module, layer)[0]
+        except ValueError as error:
+            unknown.append(f"{name}: {error}")
+    if len(unknown) == len(parts):
+        raise ValueError("; ".join(unknown))
+    return found
+
+
 def _maps_of(
-    source: Source, z: Tensor, d: Tensor, layer: str | None, method: Method
+    source: Source, z: Tensor, d: Tensor, layers: dict[str, str | None], method: Method
 ) -> dict[str, Tensor]:
     """The effect (N, *S) and the signed readings (N, *S_layer) of one direction, by question."""
-    source.require("decode")
     decode, parts = source.model.decode, parts_of(source)
     maps = {"effect": effect(decode, z, d)}
     with torch.no_grad():
         x = decode(z)
     if "encoder" in parts:
-        maps["encoder reading"] = reading(parts["encoder"], x, d, layer, method).raw
+        maps["encoder reading"] = reading(parts["encoder"], x, d, layers["encoder"], method).raw
     if "discriminator" in parts:
         part = parts["discriminator"]
         u = discriminator_direction(part, decode, z, d)
+        layer = layers["discriminator"]
         maps["discriminator reading"] = discriminator_reading(part, x, u, layer, method).raw
     return maps
 
@@ -154,6 +176,9 @@ def _score(name: str, source: Source) -> tuple[Part, Score]:
         raise ValueError(f"unknown score {name}: expected real, fake, unit:N or cluster:N")
     number = parse_number(name, value)
     if kind == "unit":
+        size = source.latent_size
+        if size is not None and number >= size:
+            raise ValueError(f"{name} is outside the {size} latent units")
         return _part(source, "encoder"), scores.unit(number)
     classes = getattr(source.model, "classes", None)
     if classes is None:

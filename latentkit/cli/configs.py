@@ -14,10 +14,18 @@ def find_config(name: str) -> Path:
     Raises:
         ValueError: there is no such config; the names that exist are listed.
     """
-    package = Path(latentkit.__file__).parent
-    folders = [package / "configs", package.parent / "configs"]
-    for folder in folders:
+    for folder in _folders():
         if (folder / name).is_file():
             return folder / name
-    names = sorted({p.name for folder in folders for p in folder.glob("*.yaml")})
-    raise ValueError(f"no config at {name}, and none of that name is shipped: {', '.join(names)}")
+    names = ", ".join(config_names())
+    raise ValueError(f"no config at {name}, and none of that name is shipped: {names}")
+
+
+def config_names() -> list[str]:
+    """File names of the shipped configs."""
+    return sorted({path.name for folder in _folders() for path in folder.glob("*.yaml")})
+
+
+def _folders() -> list[Path]:
+    package = Path(latentkit.__file__).parent
+    return [package / "configs", package.parent / "configs"]

@@ -1,5 +1,6 @@
 """Endpoints and image groups named on the command line, turned into latents and images."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -40,12 +41,13 @@ def endpoint(spec: str, source: Source, seed: int) -> Tensor:
 
 def parse_number(spec: str, value: str) -> int:
     """The N of `kind:N`, 0 or more."""
-    if not value.isdecimal():
+    if not value.isdecimal() or len(value) > 18:
         raise ValueError(f"expected a number of 0 or more after the colon, got {spec}")
     return int(value)
 
 
 def _item(source: Source, number: int) -> Tensor:
+    source.require("encode")
     images = source.data.split("test")
     if number >= len(images):
         raise ValueError(f"item:{number} is outside the {len(images)} test images")
@@ -71,16 +73,18 @@ def _check_cluster(number: int, count: int) -> None:
 def read_latent(path: Path) -> Tensor:
     """Reads one latent from a `.npy`: (D,) or (1, *Z) -> (1, *Z)."""
     try:
-        latent = torch.from_numpy(np.load(path)).float()
-    except (ValueError, OSError, EOFError, TypeError) as error:
-        raise ValueError(f"{path} is no array of numbers: {error}") from error
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is no array of numbers: write it with numpy.save") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.ndim == 0:
+        raise ValueError(f"expected one latent of real numbers, (D,) or (1, D), in {path}")
+    latent = torch.from_numpy(array.astype(np.float32))
     return latent[None] if latent.ndim == 1 else latent
 
 
 def check_latent(latent: Tensor, source: Source, name: str) -> Tensor:
     """Gives `latent` (1, *Z) back if it is one latent of the model's size."""
-    wanted = getattr(getattr(source.model, "prior", None), "dim", None)
-    wanted = wanted or getattr(source.model, "latent_dim", None)
+    wanted = source.latent_size
     if len(latent) != 1 or (wanted and tuple(latent.shape[1:]) != (wanted,)):
         size = f"({wanted},)" if wanted else "one latent"
         raise ValueError(f"expected {size} in {name}, got shape {tuple(latent.squeeze(0).shape)}")

@@ -29,8 +29,9 @@ def evaluate(
     """
     from latentkit.cli.results import Results
     from latentkit.cli.scores import measure
-    from latentkit.cli.sources import open_source
+    from latentkit.cli.sources import at_least, open_source
 
+    at_least(1, limit=limit)
     results, source = Results("evaluate", common, (".json",)), open_source(model, common, data)
     numbers = measure(source, split, limit, common.seed)
     results.finish(numbers, source, split=split, limit=limit, data=data or "the model's own")
@@ -55,6 +56,8 @@ def report(run: str, common: Common) -> None:
     if not folder.is_dir():
         raise ValueError(f"expected a run folder or a folder of results, got {run}")
     out = Path(common.out) if common.out else folder / "report.html"
+    if out.suffix not in {"", ".html"} and not out.is_dir():
+        raise ValueError(f"expected --out to be a folder or end in .html, got {out}")
     out = out if out.suffix == ".html" else out / "report.html"
     text = page(folder)
     with atomic(out) as temporary:
@@ -71,9 +74,13 @@ def export(run: str, common: Common) -> None:
     """
     from pathlib import Path
 
+    from torch import nn
+
     from latentkit.store import load, read_about, save
 
     model, about = load(run), read_about(run)
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"expected a run folder or a .ckpt to export, got {run}")
     out = Path(common.out or "model.safetensors")
     out = out / "model.safetensors" if out.is_dir() or not out.suffix else out
     about.pop("versions", None)

@@ -38,6 +38,8 @@ def directions(
     from latentkit.store import save_directions
 
     at_least(1, count=count, limit=limit)
+    if method != "attribute" and (start or end):
+        raise ValueError(f"--start and --end are for --method attribute, got {method}")
     results = Results("directions", common, (".safetensors",))
     source = open_source(model, common, data)
     found = find_directions(source, method, count, (start, end), limit, common.seed)
@@ -72,7 +74,7 @@ def explain(  # noqa: PLR0913  (one parameter an option)
         directions: a file that `latentkit directions` wrote.
         score: what to explain instead: real, fake, unit:N, cluster:N.
         method: of the heatmaps.
-        layer: to read, a dotted name (default: the earliest stage of each network).
+        layer: to read, a dotted name (default, and in a network without it: the earliest stage).
         images: rows of the pictures.
         step: how far to walk, in standard deviations along the direction.
         data: a data YAML, a folder of images or an .npz, instead of the model's own data.
@@ -84,6 +86,8 @@ def explain(  # noqa: PLR0913  (one parameter an option)
     from latentkit.store import load_directions
 
     at_least(1, images=images)
+    if directions is not None and score is not None:
+        raise ValueError("expected --directions or --score, got both: they are two pictures")
     if not step > 0:
         raise ValueError(f"expected --step above 0, got {step}")
     results, source = Results("explain", common), open_source(model, common, data)

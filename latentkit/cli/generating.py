@@ -80,10 +80,15 @@ def encode(
         limit: only the first so many.
         projector: also write them for TensorBoard's projector, into this folder.
     """
+    from pathlib import Path
+
     from latentkit.cli.results import Results
-    from latentkit.cli.sources import open_source
+    from latentkit.cli.sources import at_least, open_source
     from latentkit.views.tensorboard import write_projector
 
+    at_least(1, limit=limit)
+    if projector is not None and Path(projector).is_file():
+        raise ValueError(f"expected --projector to be a folder, got the file {projector}")
     results = Results("encode", common, (".npz",))
     source = open_source(model, common, data)
     source.require("encode")

@@ -32,8 +32,9 @@ def cluster(
     """
     from latentkit.cli.clusters import agreement, find, flat_map
     from latentkit.cli.results import Results
-    from latentkit.cli.sources import open_source
+    from latentkit.cli.sources import at_least, open_source
 
+    at_least(1, clusters=clusters, limit=limit)
     results, source = Results("cluster", common), open_source(model, common, data)
     source.require("encode")
     images, labels = source.images(split, limit)
@@ -78,7 +79,7 @@ def augment(
     from latentkit.latent.augment import mixup, smote
     from latentkit.views.figures import grid
 
-    at_least(1, per_class=per_class)
+    at_least(1, per_class=per_class, limit=limit)
     results, source = Results("augment", common, (".npz",)), open_source(model, common, data)
     source.require("encode", "decode")
     images, labels = source.images("train", limit)

@@ -17,6 +17,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from latentkit.cli.checks import check_checkpoint, check_manual, check_seed, check_shapes
 from latentkit.store import CHECKPOINT_FILE, atomic
 from latentkit.training.base import Training
 from latentkit.training.run import RunFolder
@@ -24,12 +25,14 @@ from latentkit.views.tensorboard import ImageGrids
 
 RUNS = Path("checkpoints")
 # Lightning's remarks on settings that are chosen here on purpose: data sets in memory need no
-# workers, a run is resumed into its own folder, and short runs log seldom.
+# workers, a run is resumed into its own folder, short runs log seldom, and a generator's average
+# stays in evaluation mode.
 _QUIET = (
     ".*does not have many workers.*",
     ".*exists and is not empty.*",
     ".*number of training batches.*is smaller than the logging interval.*",
     ".*LightningCLI's args parameter.*",
+    ".*module.s. in eval mode at the start of training.*",
     ".*isinstance.treespec, LeafSpec.*",
 )
 
@@ -56,6 +59,7 @@ class TrainingCLI(LightningCLI):
         """Finds the checkpoint; unlike the parent, takes no settings from it."""
         config = self.config[self.config.subcommand]
         config.weights_only = True
+        check_seed(config.seed_everything)
         wanted = config.get("ckpt_path")
         if wanted is None and self.config.subcommand != "fit":
             raise ValueError(
@@ -95,6 +99,20 @@ class TrainingCLI(LightningCLI):
             )
             .trainer.logger
         )
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Makes the trainer, once it is sure that settings and checkpoint suit the objective."""
+        config = self.config[self.subcommand]
+        if not self.model.automatic_optimization:
+            check_manual(config.trainer)
+        if config.get("ckpt_path"):
+            check_checkpoint(config.ckpt_path, self.model)
+        return super().instantiate_trainer(**kwargs)
+
+    def after_instantiate_classes(self) -> None:
+        """Refuses data that the model cannot take, before the run has a folder."""
+        if self.trainer.is_global_zero:  # one process reads, or downloads, before the others
+            check_shapes(self.model, self.datamodule)
 
     def before_fit(self) -> None:
         """Points the checkpoints at the run folder."""
@@ -141,7 +159,8 @@ def run(args: list[str] | None) -> None:
     """Runs `fit`, `validate`, `test` or `predict` with these arguments (None: the process's)."""
     for message in _QUIET:
         warnings.filterwarnings("ignore", message)
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_without_tips)
+    for logger in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
+        logging.getLogger(logger).addFilter(_wanted)
     latest = ModelCheckpoint(filename="last", save_top_k=1, enable_version_counter=False)
     strict = {"allow_abbrev": False, "exit_on_error": False}
     TrainingCLI(
@@ -154,12 +173,13 @@ def run(args: list[str] | None) -> None:
         seed_everything_default=0,
         trainer_defaults={"callbacks": [latest, RunFolder()]},
         parser_kwargs={
-            "exit_on_error": False,
+            **strict,  # jsonargparse 4.53 gives the parent's to the subcommands
             **{name: dict(strict) for name in ("fit", "validate", "test", "predict")},
         },
         args=args,
     )
 
 
-def _without_tips(record: logging.LogRecord) -> bool:
-    return "Tip" not in record.getMessage()
+def _wanted(record: logging.LogRecord) -> bool:
+    """Leaves out Lightning's tips, the seed (config.yaml has it) and devices that are not there."""
+    return not re.search(r"Tip|Seed set to|available: False", record.getMessage())

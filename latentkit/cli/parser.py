@@ -27,6 +27,10 @@ class Common:
     seed: int = 0
     device: str = "auto"
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"expected --seed from 0 to {2**32 - 1}, got {self.seed}")
+
 
 def parser_of(verb: Verb, name: str) -> ArgumentParser:
     """Builds the parser of one verb.
@@ -77,7 +81,7 @@ def _add(
         return
     settings: dict[str, Any] = {"help": text}
     item = _list_item(kind)
-    settings |= {"type": item, "nargs": "+"} if item else {"type": kind}
+    settings |= {"type": item, "nargs": "+"} if item else {"type": _without_none(kind)}
     required = default is inspect.Parameter.empty
     settings |= {"required": True} if required else {"default": default}
     parser.add_argument("--" + name.rstrip("_").replace("_", "-"), **settings)
@@ -88,6 +92,13 @@ def _list_item(kind: Any) -> Any:  # noqa: ANN401
     options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     lists = [o for o in options if typing.get_origin(o) is list]
     return typing.get_args(lists[0])[0] if lists else None
+
+
+def _without_none(kind: Any) -> Any:  # noqa: ANN401
+    """The T of `T | None`, since None is said by leaving the option out; else the type itself."""
+    rest = [o for o in typing.get_args(kind) if o is not types.NoneType]
+    optional = len(rest) == 1 and len(typing.get_args(kind)) == 2
+    return rest[0] if optional and typing.get_origin(kind) is not typing.Literal else kind
 
 
 def call(verb: Verb, name: str, args: list[str]) -> None:

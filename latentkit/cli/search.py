@@ -55,6 +55,8 @@ def _unsupervised(
         found = search.jacobian(source.model.decode, z, count).cpu()
         return found, [f"jacobian {i + 1}" for i in range(count)]
     if method == "axes":
+        if count > latents.shape[1]:
+            raise ValueError(f"expected --count up to {latents.shape[1]} axes, got {count}")
         order = latents.std(0).argsort(descending=True)[:count].tolist()
         return search.axes(latents.shape[1], order), [f"unit {k}" for k in order]
     if not hasattr(source.model, "encode"):

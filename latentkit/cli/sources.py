@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,6 +62,12 @@ class Source:
         shape = getattr(self.model, "shape", None) or self.about.get("input_shape")
         return tuple(shape) if shape else None
 
+    @property
+    def latent_size(self) -> int | None:
+        """D of its flat latents; None if it does not say."""
+        size: int | None = getattr(getattr(self.model, "prior", None), "dim", None)
+        return size or getattr(self.model, "latent_dim", None)
+
     def require(self, *methods: str) -> None:
         """Raises a ValueError unless the model has all these methods."""
         missing = [m for m in methods if not hasattr(self.model, m)]
@@ -98,6 +105,7 @@ class Source:
         """`n` latents to start from: of the prior, or encoded test images."""
         if hasattr(self.model, "prior"):
             return self.prior_sample(n, seed)
+        self.require("encode")
         return self.encode(self.images("test", n)[0])
 
 
@@ -106,7 +114,7 @@ def open_source(model: str, common: Common, data: str | None = None) -> Source:
     name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name if common.device == "auto" else common.device)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"cannot use --device {common.device}: {error}") from error
     return Source(model, store.load(model, device), store.read_about(model), device, data)
@@ -148,8 +156,11 @@ def _labels_key(path: Path) -> dict[str, str]:
     try:
         with np.load(path) as file:
             return {"labels": "y"} if "y" in file.files else {}
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} is no readable .npz: {error}") from error
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"expected an .npz of plain arrays, got {path}, which cannot be read: write it with "
+            "numpy.savez"
+        ) from error
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
@@ -167,6 +178,8 @@ def _build_data(config: Mapping[str, Any], *, own: bool) -> ImageData:
     """Builds a data module; `own` refuses classes that are not latentkit's."""
     path = str(config["class_path"])
     module, _, name = path.rpartition(".")
+    if not module:
+        raise ValueError(f"expected class_path to be module.Class, got {path}")
     if own and not module.startswith("latentkit.data."):
         raise ValueError(f"the model's file names foreign data, {path}: give --data")
     try:
@@ -180,8 +193,8 @@ def _build_data(config: Mapping[str, Any], *, own: bool) -> ImageData:
     return data
 
 
-def at_least(least: int, **numbers: int) -> None:
+def at_least(least: int, **numbers: int | None) -> None:
     """Raises a ValueError, with the option's name, for a number that is too small."""
     for name, value in numbers.items():
-        if value < least:
+        if value is not None and value < least:
             raise ValueError(f"expected --{name.replace('_', '-')} of {least} or more, got {value}")

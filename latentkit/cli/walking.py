@@ -82,6 +82,7 @@ def mix(
     region: Literal["left", "right", "top", "bottom"] | None = None,
     rows: int = 4,
     columns: int = 6,
+    data: str | None = None,
 ) -> None:
     """Mix two latents layer by layer: each row keeps its image, each column gives its style.
 
@@ -96,6 +97,8 @@ def mix(
         region: take this half of the feature map instead of half of the channels.
         rows: latents that are kept.
         columns: latents that give their style.
+        data: a data YAML, a folder of images or an .npz, instead of the model's own data; used
+            where the model has no prior.
     """
     from latentkit.cli.mixing import mixed_images
     from latentkit.cli.results import Results
@@ -103,9 +106,13 @@ def mix(
     from latentkit.views.figures import grid, with_parents
 
     at_least(1, rows=rows, columns=columns)
-    results, source = Results("mix", common), open_source(model, common)
+    results, source = Results("mix", common), open_source(model, common, data)
     source.require("decode")
     latents = source.latents(rows + columns, common.seed)
+    if len(latents) < rows + columns:
+        raise ValueError(
+            f"expected {rows + columns} test images, one a row and one a column, got {len(latents)}"
+        )
     kept, given = latents[:rows], latents[rows:]
     images, how = mixed_images(source, kept, given, layers, region)
     sheet = with_parents(images, source.decode(kept), source.decode(given))

@@ -3,8 +3,7 @@
 A pure function of the factors, in torch alone, differentiable in all of them but `shape`: a
 generator whose truth is known, to test explanations with. Edges are antialiased from signed
 distances (after Inigo Quilez, "2D distance functions"). The values of a scene do not depend on the
-batch it is drawn in, bit for bit; that is why sines are only taken per scene, in double precision,
-and of the fixed grid, never per pixel of a batch.
+batch it is drawn in, bit for bit: all of it is arithmetic per element.
 
     shape      square, ellipse or heart: thirds of [0, 1]
     x, y       centre of object 1, left to right and top to bottom
@@ -116,8 +115,8 @@ def _coverage(distance: Tensor) -> Tensor:
 
 
 def _grid(like: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Pixel centres from 0 to 1: x (1, 1, W) and y (1, H, 1), in double precision."""
-    centres = (torch.arange(size, device=like.device, dtype=torch.float64) + 0.5) / size
+    """Pixel centres from 0 to 1: x (1, 1, W) and y (1, H, 1)."""
+    centres = (torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) / size
     return centres[None, None, :], centres[None, :, None]
 
 
@@ -126,14 +125,9 @@ def _offsets(x: Tensor, y: Tensor, reach: float, size: int) -> tuple[Tensor, Ten
     columns, rows = _grid(x, size)
     margin = reach + _GAP
     return (
-        columns.to(x) - (margin + (1 - 2 * margin) * x),
-        rows.to(y) - (margin + (1 - 2 * margin) * y),
+        columns - (margin + (1 - 2 * margin) * x),
+        rows - (margin + (1 - 2 * margin) * y),
     )
-
-
-def _turn(angle: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine, the same in every batch: rounding from double hides vectorised variants."""
-    return angle.double().cos().to(angle), angle.double().sin().to(angle)
 
 
 def _object_distance(column: dict[str, Tensor], kind: Tensor, size: int) -> Tensor:
@@ -142,7 +136,8 @@ def _object_distance(column: dict[str, Tensor], kind: Tensor, size: int) -> Tens
     u, v = _offsets(column["x"], column["y"], high, size)
     radius = low + (high - low) * column["scale"]
     period = torch.pi * torch.where(kind == 0, 0.5, torch.where(kind == 1, 1.0, 2.0))
-    cosine, sine = _turn(column["rotation"] * period.to(radius))
+    angle = column["rotation"] * period.to(radius)
+    cosine, sine = angle.cos(), angle.sin()
     p, q = (cosine * u + sine * v) / radius, (cosine * v - sine * u) / radius
     distance = torch.where(
         kind == 0, _square(p, q), torch.where(kind == 1, _ellipse(p, q), _heart(p, q))
@@ -194,11 +189,11 @@ def _ground(phase: Tensor, size: int) -> Tensor:
     """A still gradient with stripes that move with the phase: (N, 1, 1) -> (N, 3, H, W)."""
     columns, rows = _grid(phase, size)
     top, bottom = (torch.tensor(c, device=phase.device).to(phase).view(3, 1, 1) for c in _GROUND)
-    ground = top + (bottom - top) * rows.to(phase)
+    ground = top + (bottom - top) * rows
     waves = torch.zeros((), device=phase.device, dtype=phase.dtype)
     for (along_x, along_y), height, speed in _STRIPES:
         # sin(place + phase) by the addition theorem: the sines of places are the same in all scenes
         place = 2 * torch.pi * (along_x * columns + along_y * rows)
-        cosine, sine = _turn(2 * torch.pi * speed * phase)
-        waves = waves + height * (place.sin().to(phase) * cosine + place.cos().to(phase) * sine)
+        angle = 2 * torch.pi * speed * phase
+        waves = waves + height * (place.sin() * angle.cos() + place.cos() * angle.sin())
     return ground + waves[:, None]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
@@ -94,6 +94,15 @@ class AdversarialLoss:
     kind: Kind = "nonsaturating"
     penalty: float = 1.0
     every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"expected loss nonsaturating or wasserstein, got {self.kind!r}")
+        if self.penalty < 0 or self.every < 1:
+            raise ValueError(
+                "expected penalty of 0 or more and every of 1 or more, "
+                f"got penalty {self.penalty} and every {self.every}"
+            )
 
     def for_discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Logits (N,), (M,) -> scalar."""

@@ -16,3 +16,22 @@ def continuous_cycle(recovered: Tensor, drawn: Tensor) -> Tensor:
 def class_cycle(logits: Tensor, drawn: Tensor) -> Tensor:
     """Cross-entropy of the one-hot part in nats: logits (N, K), one-hot (N, K) -> scalar."""
     return F.cross_entropy(logits, drawn)
+
+
+def mutual_information(p: Tensor, q: Tensor) -> Tensor:
+    """Information that the clusters of two views of the same images share, in nats.
+
+    Ji et al., "Invariant Information Clustering", ICCV 2019 (arXiv 1807.06653), eq. 3: large when
+    both views agree, are sure, and all clusters are used.
+
+    Args:
+        p: (N, K) cluster probabilities of one view.
+        q: (N, K) those of the other.
+
+    Returns:
+        Scalar in [0, log K], to be maximised.
+    """
+    joint = p.T @ q / len(p)
+    joint = ((joint + joint.T) / 2).clamp(min=1e-8)
+    independent = joint.sum(0, keepdim=True) * joint.sum(1, keepdim=True)
+    return (joint * (joint.log() - independent.log())).sum()

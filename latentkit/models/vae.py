@@ -7,7 +7,7 @@ Decoders", ICML 2021, arXiv 2006.13202), so that no weight has to be tuned by ha
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,8 @@ class VAE(nn.Module):
         likelihood: Likelihood = "bernoulli",
     ) -> None:
         super().__init__()
+        if likelihood not in get_args(Likelihood):
+            raise ValueError(f"expected likelihood bernoulli or gaussian, got {likelihood!r}")
         self.shape, self.latent_dim = tuple(shape), latent_dim
         self.width, self.hidden, self.norm, self.likelihood = width, hidden, norm, likelihood
         self.encoder = ConvEncoder(shape, 2 * latent_dim, width, hidden, norm)

@@ -2,6 +2,7 @@
 
 Mukherjee et al., "ClusterGAN", AAAI 2019 (arXiv 1809.03627), algorithm 1. The generator and the
 encoder share one optimizer and one loss: adversarial + beta_n * MSE(z_n) + beta_c * CE(z_c).
+An addition of our own, off by default: `consistency`.
 """
 
 from typing import Any
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from latentkit.losses.adversarial import AdversarialLoss, Kind
-from latentkit.losses.clustering import class_cycle, continuous_cycle
+from latentkit.losses.clustering import class_cycle, continuous_cycle, mutual_information
 from latentkit.metrics.clustering import accuracy, ari, nmi
 from latentkit.models.clustergan import ClusterGAN
+from latentkit.training.affine import random_affine
 from latentkit.training.base import Training, adam
 from latentkit.training.ema import EMA, with_generator
 from latentkit.training.gan import (
@@ -31,6 +33,9 @@ class ClusterGANTraining(Training):
         model: the ClusterGAN.
         beta_n: weight of the squared error of z_n.
         beta_c: weight of the cross-entropy of z_c: what makes it cluster.
+        consistency: weight of a term that is not in the paper: the clusters of real images must
+            stay the same under small rotations, shifts, scalings and shears (see `affine`), by
+            invariant information clustering. It assumes that these do not change the class.
         loss: "wasserstein" with WGAN-GP as in the paper, or "nonsaturating" with R1.
         penalty: weight of the gradient penalty.
         penalty_every: iterations between penalties.
@@ -48,6 +53,7 @@ class ClusterGANTraining(Training):
         model: ClusterGAN,
         beta_n: float = 10.0,
         beta_c: float = 10.0,
+        consistency: float = 0.0,
         loss: Kind = "wasserstein",
         penalty: float = 10.0,
         penalty_every: int = 1,
@@ -60,7 +66,7 @@ class ClusterGANTraining(Training):
         super().__init__(model, seed)
         self.save_hyperparameters(ignore=["model"])
         self.automatic_optimization = False
-        self.beta_n, self.beta_c = beta_n, beta_c
+        self.beta_n, self.beta_c, self.consistency = beta_n, beta_c, consistency
         self.loss = AdversarialLoss(loss, penalty, penalty_every)
         self.critic_steps, self.lr, self.betas = critic_steps, lr, betas
         self.ema = EMA(model.generator, ema_decay)
@@ -106,7 +112,10 @@ class ClusterGANTraining(Training):
             fake = self.model.decode(z)
         discriminator_step(self, optimizers[0], batch[0], fake, noise)  # type: ignore[index]
         if generator_due(self):
-            generator_step(self, optimizers[1], self._generator_loss(z, fake))  # type: ignore[index]
+            loss = self._generator_loss(z, fake)
+            if self.consistency:
+                loss = loss - self.consistency * self._shared_information(batch[0], noise)
+            generator_step(self, optimizers[1], loss)  # type: ignore[index]
         self.iteration += 1
 
     def _generator_loss(self, z: Tensor, fake: Tensor) -> Tensor:
@@ -117,6 +126,12 @@ class ClusterGANTraining(Training):
         values = {"generator": adversarial, "cycle_n": cycle_n, "cycle_c": cycle_c}
         self.log_dict({f"train/{k}": v for k, v in values.items()})
         return adversarial + self.beta_n * cycle_n + self.beta_c * cycle_c
+
+    def _shared_information(self, x: Tensor, noise: torch.Generator) -> Tensor:
+        views = self.model.code(x)[1], self.model.code(random_affine(x, noise))[1]
+        shared = mutual_information(views[0].softmax(1), views[1].softmax(1))
+        self.log("train/shared_information", shared)
+        return shared
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], index: int, stage: str) -> None:
         log_realness(self, batch[0], index, stage)

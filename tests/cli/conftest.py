@@ -1,8 +1,11 @@
 """Small saved models of every kind, and a way to type commands."""
 
-import shutil
+import json
+import logging
+import sys
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,29 +74,56 @@ class Typed:
     code: int
     out: str
     err: str
-    folder: Path
 
 
 @pytest.fixture
-def typed(tmp_path, monkeypatch, capsys, zoo, small):
-    """Types a command in an empty folder in which the zoo and the small data lie."""
+def place(tmp_path, monkeypatch, zoo, small):
+    """An empty working folder in which the zoo and the small data lie."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    monkeypatch.setattr("sys.path", list(sys.path))  # loading a factory adds the folder
     for path in [*zoo.iterdir(), small]:
         (tmp_path / path.name).symlink_to(path)
+    return tmp_path
+
+
+@pytest.fixture
+def typed(place, capsys):
+    """Types a command in `place`: what a user would see on stdout and on stderr."""
 
     def run(*words):
         capsys.readouterr()
-        code = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return Typed(code, out, err, tmp_path)
+        with warnings.catch_warnings(), logs_on_stderr():
+            warnings.simplefilter("default")
+            warnings.showwarning = show_on_stderr
+            code = main([str(word) for word in words])
+        return Typed(code, *capsys.readouterr())
 
     return run
 
 
+def show_on_stderr(message, category, *_where, **_more):
+    print(f"{category.__name__}: {message}", file=sys.stderr)
+
+
+@contextmanager
+def logs_on_stderr():
+    """Lightning's logs keep the stderr of the first import, which a test does not see."""
+    handlers = [
+        handler
+        for name in ("pytorch_lightning", "lightning_fabric")
+        for handler in logging.getLogger(name).handlers
+        if isinstance(handler, logging.StreamHandler)
+    ]
+    before = [handler.setStream(sys.stderr) for handler in handlers]
+    yield
+    for handler, stream in zip(handlers, before, strict=True):
+        if stream is not None:
+            handler.setStream(stream)
+
+
 @pytest.fixture
 def ok(typed):
-    """Types a command that must succeed, and gives what it printed."""
+    """Types a command that must succeed, and gives what it printed on stdout."""
 
     def run(*words):
         done = typed(*words)
@@ -103,7 +133,10 @@ def ok(typed):
     return run
 
 
-@pytest.fixture(autouse=True)
-def _no_leftover_threads():
-    yield
-    shutil.rmtree("lightning_logs", ignore_errors=True)
+def result(path):
+    """Reads a result.json strictly: NaN and infinity are no JSON."""
+
+    def refuse(name):
+        raise AssertionError(f"{name} in {path}")
+
+    return json.loads(path.read_text(), parse_constant=refuse)

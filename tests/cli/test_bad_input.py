@@ -286,11 +286,11 @@ def listing(folder):
 
 
 @pytest.mark.parametrize(("words", "fragment"), [pytest.param(w, f, id=i) for i, w, f in CASES])
-def test_mistake(typed, tmp_path, words, fragment):
-    write_inputs(tmp_path)
-    before = listing(tmp_path)
+def test_mistake(typed, place, words, fragment):
+    write_inputs(place)
+    before = listing(place)
     done = typed(*words)
     print("$$", " ".join(words), "=>", done.code, "\n  ERR:", done.err.strip())
-    left = [str(p.relative_to(tmp_path)) for p in set(listing(tmp_path)) - set(before) if "__pycache__" not in str(p)]
+    left = [str(p.relative_to(place)) for p in set(listing(place)) - set(before) if "__pycache__" not in str(p)]
     bad = done.code != 2 or len(done.err.splitlines()) != 1 or left or done.out
     if bad: print("!!BAD", left, "OUT:", done.out)

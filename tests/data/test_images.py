@@ -75,3 +75,14 @@ def test_an_index_must_be_in_range(images, index):
 def test_wrong_parts_are_refused(pixels, labels, values, message):
     with pytest.raises(ValueError, match=message):
         TensorImages(pixels, labels, values)
+
+
+def test_a_set_is_only_ever_asked_for_rows_from_0_on():
+    class Rows(TensorImages):
+        def pixels(self, rows):
+            self.asked = rows.tolist()
+            return super().pixels(rows)
+
+    images = Rows(torch.zeros(5, 1, 2, 2), torch.arange(5))
+    images[[-1, 2, -5]]
+    assert images.asked == [4, 2, 0]

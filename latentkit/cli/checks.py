@@ -1,0 +1,59 @@
+"""What the training commands refuse before anything is made or written."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_info
+
+from latentkit.store import describe, read_about
+from latentkit.training.base import Training
+
+
+def check_seed(seed: int) -> None:
+    """Refuses a seed that NumPy would refuse later."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"expected --seed_everything from 0 to {2**32 - 1}, got {seed}")
+
+
+def check_manual(trainer: Any) -> None:  # noqa: ANN401  (a jsonargparse Namespace)
+    """Refuses what Lightning cannot do for an objective that steps its own optimizers."""
+    if trainer.gradient_clip_val or trainer.accumulate_grad_batches != 1:
+        raise ValueError(
+            "a GAN steps its own optimizers: trainer.gradient_clip_val and "
+            "trainer.accumulate_grad_batches do not work with it; leave them out"
+        )
+
+
+def check_checkpoint(path: str, training: Training) -> None:
+    """Refuses a checkpoint of another model, and says what differs."""
+    read_about(path)  # a ValueError for a file that is damaged or no checkpoint of ours
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    before, now = _named(found["latentkit"]), _named({**describe(training.model)})
+    before["objective"] = found["latentkit"]["about"].get("objective")
+    now["objective"] = f"{type(training).__module__}.{type(training).__qualname__}"
+    differ = [
+        f"{key} is {now.get(key)} in this run and {before.get(key)} in the checkpoint"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    ]
+    shapes = {k: v.shape for k, v in found["state_dict"].items()}
+    if shapes != {k: v.shape for k, v in training.state_dict().items()}:
+        raise ValueError(f"{path} does not fit this config: {'; '.join(differ) or 'other weights'}")
+    for line in differ:
+        rank_zero_info(line)
+
+
+def check_shapes(training: Training, data: pl.LightningDataModule) -> None:
+    """Refuses images of another shape than the model's, where both say theirs."""
+    wanted, found = getattr(training.model, "shape", None), getattr(data, "image_shape", None)
+    if wanted and found and tuple(wanted) != tuple(found):
+        raise ValueError(
+            f"expected images of shape {tuple(wanted)}, the model's, got {tuple(found)}: "
+            "make the model's shape and the data's size agree"
+        )
+
+
+def _named(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {"model": entry["class_path"], **entry["init_args"]}

@@ -1,0 +1,69 @@
+import json
+import math
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from latentkit.store import atomic, write_json
+
+
+def fail(*args, **kwargs):
+    raise OSError("disk full")
+
+
+def test_writes_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "new" / "folder" / "a.txt"
+    with atomic(path) as temporary:
+        temporary.write_text("whole")
+        assert temporary.parent == path.parent  # the same file system, or the renaming would copy
+        assert temporary.suffix == ".txt"
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert os.listdir(path.parent) == ["a.txt"]
+
+
+def test_an_error_while_writing_keeps_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic(path) as temporary:
+        temporary.write_text("ha")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("what", ["replace", "chmod"])
+def test_an_error_while_renaming_keeps_the_old_file(tmp_path, monkeypatch, what):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    monkeypatch.setattr(Path, what, fail)
+    with pytest.raises(OSError, match="disk full"), atomic(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_files_get_the_permissions_of_any_new_file(tmp_path):
+    (tmp_path / "usual").touch()
+    write_json(tmp_path / "ours", {})
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("usual", "ours")]
+    assert modes[0] == modes[1]
+
+
+def test_json_holds_what_was_given(tmp_path):
+    path = tmp_path / "a.json"
+    content = {"a": 1, "b": (1.5, math.nan, [math.inf]), "c": {"d": Path("e"), 3: None, "f": True}}
+    write_json(path, content)
+    assert json.loads(path.read_text()) == {
+        "a": 1,
+        "b": [1.5, None, [None]],
+        "c": {"d": "e", "3": None, "f": True},
+    }
+
+
+def test_json_that_cannot_be_written_leaves_nothing(tmp_path):
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"a": object()})
+    assert os.listdir(tmp_path) == []
