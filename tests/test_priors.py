@@ -142,7 +142,10 @@ def test_empirical_gives_what_was_seen_all_of_it_equally_often():
         (lambda: Uniform(2, 1.0, 1.0), r"low < high, got low=1.0 and high=1.0"),
         (lambda: Empirical(torch.empty(0, 3)), "at least one latent"),
         (lambda: Gaussian(2, sigma=0.0), "sigma above 0, got 0.0"),
-        (lambda: GaussianOneHot(2, 3, sigma=-1.0), "sigma of 0 or more and a class or more, got -1.0 and 3"),
+        (
+            lambda: GaussianOneHot(2, 3, sigma=-1.0),
+            "sigma of 0 or more and a class or more, got -1.0 and 3",
+        ),
     ],
 )
 def test_priors_that_mean_nothing_are_refused(make, message):

@@ -55,15 +55,15 @@ def explain_directions(
     walks = [
         _walk(source, z[:rows], d, step * s) for d, s in zip(found.vectors, scales, strict=True)
     ]
+    first = {q: torch.stack([m[q][0] for m in maps]).cpu() for q in maps[0]}
+    overview = Panel(torch.stack([w[0] for w in walks]), first)
+    summary = [f"{q}: {_summary(v)}" for q, v in numbers.items()]
+    results.figure(atlas(overview, list(found.names), "directions of one image", summary))
     for k, name in enumerate(found.names):
         panel = Panel(walks[k], {q: m[:rows].cpu() for q, m in maps[k].items()})
         verdict = [f"{q}: {_verdict(v, k)}" for q, v in numbers.items()]
         picture = atlas(panel, [f"image {i + 1}" for i in range(rows)], name, verdict)
         results.figure(picture, results.path(f"direction_{k + 1}.png"))
-    first = {q: torch.stack([m[q][0] for m in maps]).cpu() for q in maps[0]}
-    overview = Panel(torch.stack([w[0] for w in walks]), first)
-    summary = [f"{q}: {_summary(v)}" for q, v in numbers.items()]
-    results.figure(atlas(overview, list(found.names), "directions of one image", summary))
     settings = {"method": method, "layer": layer, "step": step, "directions": found.method}
     for line in summary:
         print(line)

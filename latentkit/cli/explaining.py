@@ -99,5 +99,6 @@ def explain(  # noqa: PLR0913  (one parameter an option)
         found.check(source.fingerprint)
     else:
         way = "pca" if hasattr(source.model, "encode") else "jacobian"
-        found = find_directions(source, way, 4, (None, None), 5000, common.seed)
+        count = min(4, source.latents(1, common.seed)[0].numel())
+        found = find_directions(source, way, count, (None, None), 5000, common.seed)
     explain_directions(results, source, found, method, layer, images, step)

@@ -16,6 +16,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.loggers import TensorBoardLogger
 
 from latentkit.cli.checks import check_checkpoint, check_manual, check_seed, check_shapes
 from latentkit.store import CHECKPOINT_FILE, atomic
@@ -30,6 +31,7 @@ RUNS = Path("checkpoints")
 _QUIET = (
     ".*does not have many workers.*",
     ".*exists and is not empty.*",
+    ".*The dirpath has changed.*",
     ".*number of training batches.*is smaller than the logging interval.*",
     ".*LightningCLI's args parameter.*",
     ".*module.s. in eval mode at the start of training.*",
@@ -42,9 +44,13 @@ class SaveConfig(SaveConfigCallback):
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
         """Writes the file into the run folder, when there is one."""
-        if trainer.log_dir and stage == "fit":
-            text = self.parser.dump(self.config, skip_none=False, format="yaml")
-            with atomic(Path(trainer.log_dir) / "config.yaml") as temporary:
+        folder = _folder(trainer)
+        if folder and stage == "fit":
+            config = self.config.clone()
+            if config.ckpt_path and Path(config.ckpt_path).resolve().parent == folder.resolve():
+                config.ckpt_path = None  # resumed: the file describes the whole run
+            text = self.parser.dump(config, skip_unset=False, format="yaml")
+            with atomic(folder / "config.yaml") as temporary:
                 temporary.write_text(text)
 
 
@@ -71,34 +77,28 @@ class TrainingCLI(LightningCLI):
 
     @property
     def run_name(self) -> str:
-        """The name of the config file, which names the run's folder."""
+        """The name of the config file, which names the run's folder; a run's own has its name."""
         files = self.config[self.config.subcommand].get("config") or []
-        return Path(str(files[-1])).stem if files else "unnamed"
+        path = Path(str(files[-1])).absolute() if files else Path("unnamed")
+        of_a_run = path.name == "config.yaml" and path.parent.name.startswith("version_")
+        return path.parent.parent.name if of_a_run else path.stem
 
     def before_instantiate_classes(self) -> None:
-        """Hands the seed on, and puts the logger where the run belongs."""
+        """Hands the seed on to model and data."""
         config = self.config[self.subcommand]
         for part in (config.model, config.get("data")):
             if part and "seed" in (part.get("init_args") or {}) and not part.init_args.seed:
                 part.init_args.seed = int(config.seed_everything)
-        if config.trainer.logger is None:
-            config.trainer.logger = self._logger(config) if self.subcommand == "fit" else False
 
-    def _logger(self, config: Any) -> Any:  # noqa: ANN401  (a jsonargparse Namespace)
-        wanted = config.get("ckpt_path")
-        folder = Path(wanted).parent if wanted else None
-        resumed = folder is not None and folder.parent == RUNS / self.run_name
-        settings = {"save_dir": str(RUNS), "name": self.run_name, "default_hp_metric": False}
-        if resumed and folder is not None:
-            settings["version"] = folder.name
-        name = "pytorch_lightning.loggers.TensorBoardLogger"
-        return (
-            self._parser("fit")
-            .parse_object(
-                {"trainer": {"logger": {"class_path": name, "init_args": settings}}}, config
-            )
-            .trainer.logger
-        )
+    def _logger(self, config: Any) -> TensorBoardLogger | bool:  # noqa: ANN401  (a Namespace)
+        """Into the folder of this config's runs: a new one, or the one that is resumed."""
+        if self.subcommand != "fit":
+            return False
+        folder = Path(config.ckpt_path).parent if config.ckpt_path else None
+        runs = RUNS / self.run_name
+        resumed = folder is not None and folder.resolve().parent == runs.resolve()
+        version = folder.name if folder is not None and resumed else None
+        return TensorBoardLogger(str(RUNS), self.run_name, version, default_hp_metric=False)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Makes the trainer, once it is sure that settings and checkpoint suit the objective."""
@@ -107,6 +107,8 @@ class TrainingCLI(LightningCLI):
             check_manual(config.trainer)
         if config.get("ckpt_path"):
             check_checkpoint(config.ckpt_path, self.model)
+        if config.trainer.logger is None:
+            kwargs["logger"] = self._logger(config)
         return super().instantiate_trainer(**kwargs)
 
     def after_instantiate_classes(self) -> None:
@@ -116,15 +118,16 @@ class TrainingCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Points the checkpoints at the run folder."""
-        folder = self.trainer.log_dir
+        folder = _folder(self.trainer)
         for callback in self.trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and folder and callback.dirpath is None:
-                callback.dirpath = folder
+                callback.dirpath = str(folder)
 
     def after_fit(self) -> None:
         """Says where the run lies."""
-        if self.trainer.log_dir and self.trainer.is_global_zero:
-            print(f"run: {self.trainer.log_dir}")
+        folder = _folder(self.trainer)
+        if folder and self.trainer.is_global_zero:
+            print(f"run: {folder}")
 
     def after_predict(self) -> None:
         """Writes the predictions beside the checkpoint they were made with."""
@@ -133,6 +136,11 @@ class TrainingCLI(LightningCLI):
         with atomic(path) as temporary:
             np.save(temporary, torch.cat(parts).float().numpy())
         print(f"predictions: {path}")
+
+
+def _folder(trainer: pl.Trainer) -> Path | None:
+    """The run's folder; None without a logger, where Lightning would name the working folder."""
+    return Path(trainer.log_dir) if trainer.loggers and trainer.log_dir else None
 
 
 def _find_checkpoint(wanted: str, name: str) -> Path:

@@ -3,12 +3,23 @@
 import inspect
 import types
 import typing
+from argparse import SUPPRESS, Action, HelpFormatter
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
 
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser
+
+
+class _Formatter(HelpFormatter):
+    """Plain argparse help, with the default of each option that has one."""
+
+    def _get_help_string(self, action: Action) -> str:
+        text = action.help or ""
+        shown = action.option_strings and action.default not in {None, SUPPRESS}
+        return f"{text.removesuffix('.')} (default: {action.default})" if shown else text
+
 
 Verb = Callable[..., object]
 
@@ -44,7 +55,7 @@ def parser_of(verb: Verb, name: str) -> ArgumentParser:
         description=" ".join(filter(None, [doc.short_description, doc.long_description])),
         exit_on_error=False,
         allow_abbrev=False,
-        default_env=False,
+        formatter_class=_Formatter,
     )
     hints = typing.get_type_hints(verb)
     helps = {p.arg_name: p.description or "" for p in doc.params}

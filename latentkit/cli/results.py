@@ -13,7 +13,7 @@ from torch import Tensor
 from latentkit.cli.parser import Common
 from latentkit.cli.sources import Source
 from latentkit.store import atomic, versions, write_json
-from latentkit.views.figures import to_pil
+from latentkit.views.figures import enlarged, to_pil
 
 
 class Results:
@@ -48,8 +48,8 @@ class Results:
         return self.main.parent / name
 
     def image(self, grid: Tensor, path: Path | None = None) -> None:
-        """Writes an image (C, H, W) in [0, 1], pixel for pixel."""
-        self._save(to_pil(grid), path or self.main)
+        """Writes an image (C, H, W) in [0, 1], a small one with its pixels enlarged."""
+        self._save(to_pil(enlarged(grid)), path or self.main)
 
     def figure(self, figure: Figure, path: Path | None = None) -> None:
         """Writes a matplotlib figure."""

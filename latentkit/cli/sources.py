@@ -3,7 +3,7 @@
 import copy
 import importlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import yaml
 from torch import Tensor
+from tqdm import tqdm
 
 from latentkit import store
 from latentkit.cli.parser import Common
@@ -81,14 +82,16 @@ class Source:
     def encode(self, images: Tensor) -> Tensor:
         """(N, C, *S) -> (N, *Z), in batches, on the CPU."""
         self.require("encode")
-        batches = torch.split(images, BATCH)
+        batches = _watched(torch.split(images, BATCH), "encode")
         return torch.cat([self.model.encode(x.to(self.device)).cpu() for x in batches])
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """(N, *Z) -> (N, C, *S), in batches, on the CPU."""
         self.require("decode")
-        return decode_batches(self.model.decode, latents.to(self.device), BATCH).cpu()
+        batches = _watched(torch.split(latents, BATCH), "decode")
+        decode = self.model.decode
+        return torch.cat([decode_batches(decode, z.to(self.device)).cpu() for z in batches])
 
     def images(self, split: Split, limit: int | None = None) -> tuple[Tensor, Tensor]:
         """The first images (N, C, *S) of a split and their labels (N,)."""
@@ -189,8 +192,17 @@ def _build_data(config: Mapping[str, Any], *, own: bool) -> ImageData:
         raise ValueError(f"cannot build the data module {path}: {error}") from error
     if not isinstance(data, ImageData):
         raise ValueError(f"expected {path} to be an ImageData, got {type(data).__name__}")
-    data.setup()
+    try:
+        data.setup()
+    except RuntimeError as error:  # a value that only the reading of the images finds wrong
+        raise ValueError(f"cannot read the data of {path}: {error}") from error
     return data
+
+
+def _watched(batches: Sequence[Tensor], what: str) -> Iterable[Tensor]:
+    """The batches, with a progress bar where there are many."""
+    bar: Iterable[Tensor] = tqdm(batches, desc=what, leave=False, disable=len(batches) < 20)
+    return bar
 
 
 def at_least(least: int, **numbers: int | None) -> None:

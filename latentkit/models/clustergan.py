@@ -4,7 +4,6 @@ Mukherjee et al., "ClusterGAN: Latent Space Clustering in Generative Adversarial
 2019 (arXiv 1809.03627).
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -13,23 +12,6 @@ from torch import Tensor, nn
 from latentkit.layers import ConvDecoder, ConvEncoder, init_normal
 from latentkit.priors import GaussianOneHot
 from latentkit.protocols import Part
-
-
-class ClassProbabilities(nn.Module):
-    """Softmax over the class part of an encoding: (N, d_n + K) -> (N, d_n + K).
-
-    Args:
-        continuous: d_n, the size of the part in front that is left as it is.
-    """
-
-    def __init__(self, continuous: int) -> None:
-        super().__init__()
-        self.continuous = continuous
-
-    def forward(self, code: Tensor) -> Tensor:
-        """(N, d_n + K) -> (N, d_n + K)."""
-        z_n, logits = code[:, : self.continuous], code[:, self.continuous :]
-        return torch.cat([z_n, logits.softmax(1)], dim=1)
 
 
 class ClusterGAN(nn.Module):
@@ -91,11 +73,11 @@ class ClusterGAN(nn.Module):
         return logit.squeeze(1)
 
     def explainable(self) -> Mapping[str, Part]:
-        """The encoder (images to [z_n, softmax z_c]) and the discriminator (images to (N, 1))."""
-        tail = ClassProbabilities(self.continuous)
-        encoder = nn.Sequential(OrderedDict(encoder=self.encoder, code=tail))
-        names = tuple(f"encoder.{name}" for name in self.encoder.layers)
+        """The encoder (images to [z_n, logits of z_c]) and the discriminator (images to (N, 1)).
+
+        The logits stand in for their softmax, which has no gradient left where it is sure.
+        """
         return {
-            "encoder": Part(encoder, names),
+            "encoder": Part(self.encoder, self.encoder.layers),
             "discriminator": Part(self.discriminator, self.discriminator.layers),
         }

@@ -2,12 +2,12 @@
 
 from latentkit.store.directions import Directions, load_directions, save_directions
 from latentkit.store.files import atomic, write_json
+from latentkit.store.identity import fingerprint
 from latentkit.store.models import (
     CHECKPOINT_FILE,
     MODEL_FILE,
     checkpoint_entry,
     describe,
-    fingerprint,
     load,
     read_about,
     save,

@@ -74,9 +74,12 @@ def load_directions(path: str | Path) -> Directions:
     try:
         with safe_open(path, framework="pt") as file:
             rest = json.loads((file.metadata() or {}).get(_KEY, "null"))
-            vectors = file.get_tensor("vectors") if rest else torch.empty(0)
+            vectors = file.get_tensor("vectors") if rest is not None else torch.empty(0)
     except (SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
-    if not rest:
+    if rest is None:
         raise ValueError(f"{path} holds no directions: write one with `latentkit directions`")
-    return Directions(**{**rest, "vectors": vectors, "names": tuple(rest["names"])})
+    try:
+        return Directions(**{**rest, "vectors": vectors, "names": tuple(rest["names"])})
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} has a damaged description: {error!r}") from error

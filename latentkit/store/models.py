@@ -1,16 +1,15 @@
-"""Model files: save, load, fingerprint.
+"""Model files: save and load.
 
 A model file is one `.safetensors` whose metadata names the class, its arguments and where it came
 from. Reading one never unpickles, and builds only classes of this package unless told otherwise.
 A class is describable when it keeps each constructor argument under the argument's own name.
 """
 
-import hashlib
 import importlib
 import inspect
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -178,9 +177,15 @@ def _read_model(path: Path, weights: bool) -> tuple[dict[str, Any], dict[str, Te
     if metadata is None:
         raise ValueError(f"{path} was not written by latentkit: its metadata has no '{_KEY}' entry")
     try:
-        return json.loads(metadata), tensors
-    except json.JSONDecodeError as error:
+        return _content(json.loads(metadata)), tensors
+    except ValueError as error:
         raise ValueError(f"{path} has damaged metadata: {error}") from error
+
+
+def _content(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict) or not isinstance(value.get("class_path"), str):
+        raise ValueError(f"expected the description of a model, got {value!r:.60}")
+    return value
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -192,16 +197,19 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from error
     if not isinstance(checkpoint, dict) or _KEY not in checkpoint:
         raise ValueError(f"{path} was not written by latentkit's training")
-    content = checkpoint[_KEY]
-    state: dict[str, Tensor] = checkpoint["state_dict"]
     chosen: dict[str, Tensor] = {}
-    for target, origin in content["weights"]:  # later pairs win: averaged weights over raw ones
-        chosen |= {target + k[len(origin) :]: v for k, v in state.items() if k.startswith(origin)}
+    try:
+        content, state = _content(checkpoint[_KEY]), checkpoint["state_dict"]
+        for target, origin in content["weights"]:  # later win: averaged weights over raw ones
+            names = [k for k in state if k.startswith(origin)]
+            chosen |= {target + k[len(origin) :]: state[k] for k in names}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}") from error
     return content, chosen
 
 
 def _build(content: Mapping[str, Any], trust: str | None) -> nn.Module:
-    path = str(content.get("class_path", ""))
+    path: str = content["class_path"]
     trusted = {"latentkit", *([trust] if trust else [])}
     module_name, _, name = path.rpartition(".")
     if module_name.split(".")[0] not in trusted:
@@ -219,33 +227,5 @@ def _build(content: Mapping[str, Any], trust: str | None) -> nn.Module:
         raise ValueError(f"the file names {path}, which is not latentkit's own class")
     try:
         return kind(**content.get("init_args", {}))
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"the file's arguments do not fit {path}: {error}") from error
-
-
-def fingerprint(model: object) -> str:
-    """Hash of a model's weights, class and arguments: 16 hexadecimal digits.
-
-    Of an object that is no `nn.Module`, the modules among its attributes, its methods' owners and
-    its functions' closures are hashed.
-    """
-    digest = hashlib.sha256()
-    for module in _modules(model):
-        digest.update(f"{type(module).__module__}.{type(module).__qualname__}".encode())
-        with_arguments = type(module).__module__.startswith("latentkit.models")
-        digest.update(json.dumps(describe(module) if with_arguments else {}).encode())
-        for name, value in sorted(module.state_dict().items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
-
-
-def _modules(owner: object) -> Iterator[nn.Module]:
-    if isinstance(owner, nn.Module):
-        yield owner
-        return
-    attributes = vars(owner) if hasattr(owner, "__dict__") else {}
-    for _, value in sorted(attributes.items()):
-        bound = getattr(value, "__self__", value)
-        cells = [c.cell_contents for c in getattr(value, "__closure__", None) or ()]
-        yield from (m for m in (bound, *cells) if isinstance(m, nn.Module))

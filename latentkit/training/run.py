@@ -11,7 +11,7 @@ from latentkit.training.base import Training, arguments
 
 
 class RunFolder(pl.Callback):
-    """Writes the model after each validation that improved, and the metrics each time.
+    """Writes the model, and the metrics it had, after each validation that improved.
 
     Where the objective monitors nothing (a GAN's losses do not say how good it is), the latest
     model is kept. The folder is the logger's.
@@ -34,7 +34,7 @@ class RunFolder(pl.Callback):
             pl_module.about |= _origin(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes the metrics, and the model if it is the best so far."""
+        """Writes the model and its metrics if it is the best so far."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         scores = _scores(trainer)
@@ -83,5 +83,6 @@ def _origin(trainer: pl.Trainer, module: Training) -> dict[str, Any]:
     if data is not None:
         kind = f"{type(data).__module__}.{type(data).__qualname__}"
         origin["data"] = {"class_path": kind, "init_args": arguments(data.hparams)}
-        origin["input_shape"] = list(data.image_shape)
+        if hasattr(data, "image_shape"):  # ours have it, somebody else's may not
+            origin["input_shape"] = list(data.image_shape)
     return origin

@@ -56,7 +56,7 @@ def with_parents(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def enlarged(image: Tensor, width: int = 640) -> Tensor:
-    """Repeats pixels so that a small image (C, H, W) is about `width` wide."""
+    """Repeats the pixels of an image (C, H, W) that is narrower than `width`, to about that."""
     times = max(1, round(width / image.shape[-1]))
     return image.repeat_interleave(times, -2).repeat_interleave(times, -1)
 

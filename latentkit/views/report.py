@@ -73,13 +73,14 @@ def _result_sections(folder: Path) -> Iterator[str]:
             continue
         body = [_table(content.get("numbers", {}))]
         for name in content.get("files", []):
-            picture = path.parent / str(name)
+            picture = path.parent / Path(str(name)).name  # nothing from outside the folder
             if picture.suffix in {".png", ".gif"} and picture.is_file():
                 body.append(_image(picture.read_bytes(), picture.suffix[1:], picture.name))
         settings = html.escape(json.dumps(content.get("settings", {})))
         body.append(f"<p class='quiet'>model {html.escape(str(content.get('model', '')))}, ")
-        body.append(f"fingerprint {content.get('fingerprint', '-')}; settings {settings}</p>")
-        yield _section(f"{content['verb']}: {_place(path, folder)}", "\n".join(body))
+        fingerprint = html.escape(str(content.get("fingerprint", "-")))
+        body.append(f"fingerprint {fingerprint}; settings {settings}</p>")
+        yield _section(f"{content['verb']}: {_place(path.parent, folder)}", "\n".join(body))
 
 
 def _section(title: str, body: str) -> str:
@@ -97,14 +98,24 @@ def _read(path: Path) -> dict[str, Any]:
 def _table(numbers: Mapping[str, Any]) -> str:
     cells = (
         f"<tr><td>{html.escape(str(name))}</td><td>{html.escape(_text(value))}</td></tr>"
-        for name, value in numbers.items()
+        for name, value in _flat(numbers)
     )
     return "<table>" + "".join(cells) + "</table>"
+
+
+def _flat(numbers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in numbers.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}: ")
+        else:
+            yield prefix + name, value
 
 
 def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import pytorch_lightning  # noqa: F401  (its log handlers must be there to be redirected)
 import torch
 
 import latentkit
@@ -94,6 +95,8 @@ def typed(place, capsys):
         capsys.readouterr()
         with warnings.catch_warnings(), logs_on_stderr():
             warnings.simplefilter("default")
+            for category in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
+                warnings.simplefilter("ignore", category)  # as Python does by itself
             warnings.showwarning = show_on_stderr
             code = main([str(word) for word in words])
         return Typed(code, *capsys.readouterr())
@@ -102,23 +105,25 @@ def typed(place, capsys):
 
 
 def show_on_stderr(message, category, *_where, **_more):
-    print(f"{category.__name__}: {message}", file=sys.stderr)
+    sys.stderr.write(f"{category.__name__}: {message}\n")
 
 
 @contextmanager
 def logs_on_stderr():
-    """Lightning's logs keep the stderr of the first import, which a test does not see."""
+    """Lightning's logs keep the stderr of their import, which is not the one of a test."""
     handlers = [
         handler
         for name in ("pytorch_lightning", "lightning_fabric")
         for handler in logging.getLogger(name).handlers
-        if isinstance(handler, logging.StreamHandler)
+        if type(handler) is logging.StreamHandler
     ]
-    before = [handler.setStream(sys.stderr) for handler in handlers]
-    yield
-    for handler, stream in zip(handlers, before, strict=True):
-        if stream is not None:
-            handler.setStream(stream)
+    for handler in handlers:
+        handler.stream = sys.stderr
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.stream = sys.__stderr__
 
 
 @pytest.fixture

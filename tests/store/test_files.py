@@ -1,6 +1,5 @@
 import json
 import math
-import os
 import stat
 from pathlib import Path
 
@@ -9,8 +8,18 @@ import pytest
 from latentkit.store import atomic, write_json
 
 
+def names(folder):
+    return [path.name for path in Path(folder).iterdir()]
+
+
 def fail(*args, **kwargs):
     raise OSError("disk full")
+
+
+def interrupted(path):
+    with atomic(path) as temporary:
+        temporary.write_text("half of the")
+        raise KeyboardInterrupt
 
 
 def test_writes_and_leaves_nothing_else(tmp_path):
@@ -21,17 +30,16 @@ def test_writes_and_leaves_nothing_else(tmp_path):
         assert temporary.suffix == ".txt"
         assert not path.exists()
     assert path.read_text() == "whole"
-    assert os.listdir(path.parent) == ["a.txt"]
+    assert names(path.parent) == ["a.txt"]
 
 
 def test_an_error_while_writing_keeps_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), atomic(path) as temporary:
-        temporary.write_text("ha")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(path)
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert names(tmp_path) == ["a.txt"]
 
 
 @pytest.mark.parametrize("what", ["replace", "chmod"])
@@ -42,7 +50,7 @@ def test_an_error_while_renaming_keeps_the_old_file(tmp_path, monkeypatch, what)
     with pytest.raises(OSError, match="disk full"), atomic(path) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert names(tmp_path) == ["a.txt"]
 
 
 def test_files_get_the_permissions_of_any_new_file(tmp_path):
@@ -66,4 +74,4 @@ def test_json_holds_what_was_given(tmp_path):
 def test_json_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", {"a": object()})
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []

@@ -1,8 +1,10 @@
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
 from torch import nn
 
 from latentkit.models.clustergan import ClusterGAN
@@ -133,6 +135,21 @@ def test_functions_that_close_over_tensors():
     assert fingerprint(model(torch.eye(2))) != fingerprint(model(torch.ones(2, 2)))
 
 
-def test_a_model_of_which_nothing_can_be_seen_is_refused():
-    with pytest.raises(ValueError, match="no weights found behind SimpleNamespace"):
-        fingerprint(SimpleNamespace(encode=lambda x: x, decode=lambda z: z))
+def test_arrays_that_a_fitted_object_holds():
+    def model(seed):
+        data = np.random.default_rng(seed).normal(size=(20, 3))
+        pca = PCA(2).fit(data)
+        return SimpleNamespace(encode=pca.transform, decode=pca.inverse_transform)
+
+    assert fingerprint(model(0)) == fingerprint(model(0)) != fingerprint(model(1))
+
+
+def test_objects_that_refer_to_each_other_end():
+    a, b = Plain(nn.Linear(2, 2)), Plain(None)
+    a.other, b.other = b, a
+    assert fingerprint(a) == fingerprint(a)
+
+
+@pytest.mark.gpu
+def test_the_device_does_not_matter(vae):
+    assert fingerprint(vae) == fingerprint(vae.to("cuda"))

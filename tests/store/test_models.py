@@ -1,5 +1,6 @@
 import json
 import os
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,10 @@ ABOUT = {
     "input_shape": (1, 8, 8),
     "seed": 3,
 }
+
+
+def names(folder):
+    return [path.name for path in Path(folder).iterdir()]
 
 
 def same(a, b):
@@ -50,11 +55,6 @@ def test_round_trip(model, tmp_path):
     assert same(model, back)
     assert describe(back) == describe(model)
     assert not any(m.training for m in back.modules())
-    assert (
-        back(torch.rand(2, 1, 8, 8)).isfinite().all()
-        if hasattr(back, "forward") and hasattr(back, "posterior")
-        else True
-    )
     if hasattr(model, "prior"):
         z = model.prior.sample(3)
         assert torch.equal(model.eval().decode(z), back.decode(z))
@@ -105,9 +105,9 @@ def test_other_number_types_survive(make_vae, tmp_path):
 
 @pytest.mark.parametrize("name", ["m.pt", "m", "m.safetensors.bak"])
 def test_only_safetensors_are_written(vae, tmp_path, name):
-    with pytest.raises(ValueError, match="ending in .safetensors"):
+    with pytest.raises(ValueError, match=r"ending in \.safetensors"):
         save(vae, tmp_path / name)
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_a_class_that_forgets_its_arguments_cannot_be_saved(tmp_path):
@@ -116,7 +116,7 @@ def test_a_class_that_forgets_its_arguments_cannot_be_saved(tmp_path):
             super().__init__()
             self.depth = depth
 
-    with pytest.raises(ValueError, match="Forgetful to keep its argument.* size as attributes"):
+    with pytest.raises(ValueError, match=r"Forgetful to keep its argument.* size as attributes"):
         save(Forgetful(3), tmp_path / "m.safetensors")
 
 
@@ -130,7 +130,7 @@ def test_a_failed_write_keeps_the_old_file(path, make_vae, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         save(make_vae(), path)
     assert path.read_bytes() == old
-    assert os.listdir(path.parent) == [path.name]
+    assert names(path.parent) == [path.name]
 
 
 # ------------------------------------------------------------------------------------- run folders
@@ -155,7 +155,7 @@ def test_missing_files(tmp_path):
     with pytest.raises(ValueError, match=r"no model at .*absent.safetensors"):
         load(tmp_path / "absent.safetensors")
     (tmp_path / "a.pt").touch()
-    with pytest.raises(ValueError, match="ending in .safetensors or .ckpt"):
+    with pytest.raises(ValueError, match=r"ending in \.safetensors or \.ckpt"):
         load(tmp_path / "a.pt")
 
 
@@ -176,7 +176,7 @@ def test_foreign_safetensors(tmp_path):
 @pytest.mark.parametrize("metadata", ["{", "null", "[1]", '"text"', "{}"])
 def test_damaged_metadata(path, metadata):
     save_file({"a": torch.zeros(2)}, path, {"latentkit": metadata})
-    with pytest.raises(ValueError, match=r"damaged metadata|build|outside latentkit"):
+    with pytest.raises(ValueError, match="damaged metadata"):
         load(path)
 
 
@@ -198,7 +198,7 @@ def test_a_pickle_is_not_executed(tmp_path, name):
         with pytest.raises(ValueError, match=r"damaged or no safe"):
             read(tmp_path / name)
     assert not trace.exists()
-    torch.load(tmp_path / name, weights_only=False)  # the bomb does work
+    torch.load(BytesIO((tmp_path / name).read_bytes()), weights_only=False)  # the bomb does work
     assert trace.exists()
 
 

@@ -1,0 +1,173 @@
+"""What the tests of a user's mistakes share: wrong files, and tables of commands."""
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+import latentkit
+from latentkit.models.autoencoder import Autoencoder
+from tests.cli.conftest import DATA
+
+SHORT = {
+    "VAE": "vae.safetensors",
+    "AE": "ae.safetensors",
+    "DCGAN": "dcgan.safetensors",
+    "CLUSTERGAN": "clustergan.safetensors",
+    "ENDS": "--from item:0 --to item:1",
+    "WALK": "interpolate vae.safetensors --to item:1 --from",
+    "ATTRIBUTE": "--method attribute",
+    "FIT": "fit --config vae.yaml",
+    "GAN": "fit --config dcgan.yaml",
+}
+
+FACTORIES = """
+import torch
+
+class Halves:
+    def encode(self, x):
+        return x.flatten(1)[:, :3]
+
+class Bare:
+    def decode(self, z):
+        return z[:, :, None, None]
+
+def integer():
+    return 3
+
+def encoder():
+    return Halves()
+
+def decoder():
+    return Bare()
+
+def linear():
+    pair = Halves()
+    pair.decode = lambda z: z.mean(1).sigmoid().view(-1, 1, 1, 1).expand(-1, 1, 16, 16)
+    return pair
+
+number = 3
+
+def breaks():
+    raise RuntimeError("the weights are not here")
+"""
+
+CONFIG = """
+model:
+  class_path: latentkit.training.vae.VAETraining
+  init_args:
+    model:
+      class_path: latentkit.models.vae.VAE
+      init_args: {shape: [1, 8, 8], latent_dim: 2, width: 2, hidden: 4}
+data:
+  class_path: latentkit.data.digits.Digits
+  init_args: {size: 8, batch_size: 512}
+trainer: {max_epochs: 1, accelerator: cpu}
+"""
+
+
+class Evil:
+    """Leaves a file behind when it is unpickled."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("unpickled"),)
+
+
+def read_table(table):
+    """Lines "command => fragment", with the words of SHORT written out."""
+    pairs = [line.split(" => ") for line in table.strip().splitlines()]
+    return [(" ".join(SHORT.get(w, w) for w in words.split()), text) for words, text in pairs]
+
+
+def files(folder):
+    """Every file with its size, compiled Python apart."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return {path: path.stat().st_size for path in found}
+
+
+def check_mistake(typed, place, words, fragment):
+    """Exit code 2, one line that holds the fragment, and not one new or changed file."""
+    write_models(place)
+    write_endpoints(place)
+    write_data(place)
+    write_configs(place)
+    before = files(place)
+    done = typed(*words.split())
+    assert done.code == 2
+    (line,) = done.err.splitlines()
+    assert line.startswith("latentkit: error: ")
+    assert fragment in line
+    assert "Traceback" not in line
+    assert done.out == ""
+    assert files(place) == before
+
+
+def write_models(folder):
+    whole = (folder / "vae.safetensors").read_bytes()
+    (folder / "truncated.safetensors").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.safetensors").touch()
+    (folder / "pickle.safetensors").write_bytes(pickle.dumps({"a": Evil()}))
+    save_file({"weight": torch.zeros(2)}, folder / "foreign.safetensors")
+    (folder / "model.bin").write_bytes(b"x")
+    (folder / "garbage.ckpt").write_bytes(b"not a checkpoint")
+    torch.save({"state_dict": Evil()}, folder / "evil.ckpt")
+    torch.save({"state_dict": {}}, folder / "other.ckpt")
+    (folder / "no_run").mkdir()
+    (folder / "factories.py").write_text(FACTORIES)
+    small = Autoencoder((1, 8, 8), 2, 2, 4)
+    latentkit.save(small, folder / "other_size.safetensors", {"data": DATA})
+
+
+def write_endpoints(folder):
+    (folder / "picture.png").write_bytes(b"no image")
+    (folder / "broken_images").mkdir()
+    (folder / "broken_images" / "a.png").write_bytes(b"no image")
+    np.save(folder / "long.npy", np.zeros(7, np.float32))
+    np.save(folder / "texts.npy", np.array(["a", "b"]))
+    np.save(folder / "objects.npy", np.array([Evil()], dtype=object), allow_pickle=True)
+    np.save(folder / "nan.npy", np.full(6, np.nan, np.float32))
+    np.save(folder / "scalar.npy", np.float32(1))
+
+
+def write_data(folder):
+    (folder / "corrupt.npz").write_bytes(b"PK no zip")
+    (folder / "truncated.npz").write_bytes((folder / "small.npz").read_bytes()[:500])
+    with zipfile.ZipFile(folder / "hollow.npz", "w"):
+        pass
+    np.savez(folder / "no_images.npz", z=np.zeros((4, 2)))
+    np.savez(folder / "objects.npz", x=np.array([Evil()], dtype=object))
+    np.savez(folder / "unlabelled.npz", x=np.zeros((40, 16, 16), np.uint8))
+    (folder / "empty_folder").mkdir()
+    (folder / "a_file").write_text("")
+    digits = "class_path: latentkit.data.digits.Digits\ninit_args: "
+    contents = {
+        "unknown_class": "class_path: latentkit.data.digits.Figures",
+        "no_class": "size: 3",
+        "broken": "class_path: [",
+        "not_data": "class_path: builtins.dict",
+        "number_class": "class_path: 3",
+        "wrong_argument": digits + "{sizes: 8}",
+        "size_0": digits + "{size: 0}",
+        "size_text": digits + "{size: big}",
+        "other_shape": digits + "{size: 8}",
+    }
+    for name, text in contents.items():
+        (folder / f"{name}.yaml").write_text(text + "\n")
+
+
+def write_configs(folder):
+    gan = CONFIG.replace("training.vae.VAETraining", "training.gan.GANTraining")
+    contents = {
+        "vae": CONFIG,
+        "dcgan": gan.replace("models.vae.VAE", "models.dcgan.DCGAN"),
+        "typo": CONFIG.replace("latent_dim", "latent_dims"),
+        "top_typo": CONFIG.replace("max_epochs", "max_epoch"),
+        "wrong_type": CONFIG.replace("latent_dim: 2", "latent_dim: two"),
+        "wrong_class": CONFIG.replace("vae.VAETraining", "vae.VAETrainer"),
+        "broken_fit": "model: [",
+    }
+    for name, text in contents.items():
+        (folder / f"{name}.yaml").write_text(text)

@@ -1,0 +1,42 @@
+"""A user's mistakes with the training commands: one sentence that helps, nothing left behind."""
+
+import pytest
+
+from tests.cli.mistakes import check_mistake, read_table
+
+# The words of the command => what the message must hold.
+MISTAKES = """
+fit => fit needs --config FILE
+fit --config none.yaml => vae_digits.yaml
+fit --config=none.yaml => vae_digits.yaml
+fit --config no_run => no_run
+fit --config broken_fit.yaml => Problems parsing config
+fit --config typo.yaml => 'latent_dims' is not accepted
+fit --config top_typo.yaml => 'trainer.max_epoch'
+fit --config wrong_type.yaml => latent_dim
+fit --config wrong_class.yaml => VAETrainer
+FIT --trainer.max_epoch 3 => --trainer.max_epoch
+FIT --model.init_args.colour 3 => colour
+FIT --trainer.max_epochs many => trainer.max_epochs
+FIT --trainer.max_epochs => --trainer.max_epochs
+FIT quickly => quickly
+fit --config => --config
+FIT --ckpt_path last => found no last.ckpt under checkpoints/vae
+FIT --ckpt_path none.ckpt => expected --ckpt_path last, a .ckpt file or a run folder, got none.ckpt
+FIT --ckpt_path garbage.ckpt => garbage.ckpt is damaged
+FIT --ckpt_path evil.ckpt => evil.ckpt is damaged
+FIT --ckpt_path other.ckpt => was not written by latentkit
+FIT --ckpt_path no_run => got no_run
+validate --config vae.yaml => add --ckpt_path last
+predict --config vae.yaml --ckpt_path last => found no last.ckpt
+GAN --trainer.gradient_clip_val 1 => trainer.gradient_clip_val
+GAN --trainer.accumulate_grad_batches 2 => trainer.accumulate_grad_batches
+FIT --trainer.accelerator abacus => abacus
+FIT --data.init_args.size 16 => expected images of shape (1, 8, 8), the model's, got (1, 16, 16)
+FIT --seed_everything -1 => --seed_everything from 0
+"""
+
+
+@pytest.mark.parametrize(("words", "fragment"), read_table(MISTAKES))
+def test_a_mistake_gives_one_clear_line_and_leaves_nothing(typed, place, words, fragment):
+    check_mistake(typed, place, words, fragment)

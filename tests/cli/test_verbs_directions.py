@@ -1,0 +1,393 @@
+"""Mixing, directions, explanations, reports, exports, and models that are not of this package."""
+
+import json
+import re
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import latentkit
+from latentkit.cli import atlas
+from latentkit.cli.atlas import _layers
+from latentkit.latent.activations import activation_grid, region_mask
+from latentkit.protocols import Part
+from latentkit.store import Directions, fingerprint, load_directions, save_directions
+from latentkit.views.figures import grid, to_pil, with_parents
+from tests.cli.conftest import SIDE, result
+
+FACTORIES = """
+import torch
+
+class Styles:
+    '''Three style layers of one number: blocks of four columns, coarse to fine.'''
+
+    class prior:
+        dim = 3
+
+        @staticmethod
+        def sample(n, /, *, generator=None):
+            return torch.rand(n, 3, generator=generator)
+
+    def decode(self, z):
+        return self.from_styles(self.to_styles(z))
+
+    def to_styles(self, z):
+        return z[:, :, None]
+
+    def from_styles(self, w):
+        return w[:, None, None, :, 0].expand(-1, 1, 12, 3).repeat_interleave(4, 3)
+
+class Pair:
+    shape = (1, 16, 16)
+
+    def __init__(self):
+        self.linear = torch.nn.Linear(4, 256)
+        torch.manual_seed(0)
+        torch.nn.init.normal_(self.linear.weight)
+        self.encode = lambda x: x.flatten(1)[:, 100:104]
+        self.decode = lambda z: self.linear(z).sigmoid().view(-1, 1, 16, 16)
+
+def styles():
+    return Styles()
+
+@torch.no_grad()
+def pair():
+    return Pair()
+"""
+
+
+@pytest.fixture
+def foreign(place):
+    """A module with factories of models that know nothing of this package."""
+    (place / "foreign_models.py").write_text(FACTORIES)
+    yield place
+    __import__("sys").modules.pop("foreign_models", None)
+
+
+def same_sheet(path, sheet):
+    """Whether a written sheet is this tensor, its pixels perhaps repeated."""
+    found, expected = np.array(Image.open(path)), np.array(to_pil(sheet))
+    times = found.shape[0] // expected.shape[0]
+    return np.array_equal(found, expected.repeat(times, 0).repeat(times, 1))
+
+
+@torch.no_grad()
+def test_mixing_by_region_is_activation_mixing_and_says_so(ok, place):
+    layer = "decoder.stages.0"
+    words = ["--layers", layer, "--region", "left", "--rows", 2, "--columns", 3, "--seed", 4]
+    ok("mix", "vae.safetensors", *words)
+    model = latentkit.load("vae.safetensors")
+    z = model.prior.sample(5, generator=torch.Generator().manual_seed(4))
+    found = []
+    hook = model.decoder.stages[0].register_forward_hook(lambda _m, _i, o: found.append(o.shape))
+    model.decode(z)
+    hook.remove()
+    mask = region_mask(found[0][1:], "left")
+    images = activation_grid(model.decode, model, layer, z[:2], z[2:], mask)
+    sheet = grid(with_parents(images, model.decode(z[:2]), model.decode(z[2:])), 4)
+    assert same_sheet(place / "outputs/mix/mix.png", sheet)
+    said = result(place / "outputs/mix/result.json")["numbers"]["mixed"]
+    assert said == f"activation mixing of the left half at layer {layer}"
+
+
+def test_mixing_an_autoencoder_starts_from_its_test_images(ok, place):
+    ok("mix", "ae.safetensors", "--rows", 1, "--columns", 2)
+    said = result(place / "outputs/mix/result.json")["numbers"]["mixed"]
+    assert said.startswith("activation mixing of half of the channels at layer decoder.")
+
+
+@torch.no_grad()
+def test_a_style_decoder_mixes_by_styles(ok, foreign):
+    words = ["--layers", "coarse", "2", "--rows", 2, "--columns", 2]
+    ok("mix", "foreign_models:styles", *words)
+    content = result(foreign / "outputs/mix/result.json")
+    assert content["numbers"]["mixed"] == "style mixing of layers [0, 2]"
+    z = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
+    rows, columns = z[:2], z[2:]
+    mixed = columns[None].repeat(2, 1, 1)
+    mixed[:, :, 1] = rows[:, None, 1]  # the middle layer is the row's
+
+    def decode(w):
+        return w[..., None, None, :].expand(*w.shape[:-1], 1, 12, 3).repeat_interleave(4, -1)
+
+    sheet = grid(with_parents(decode(mixed), decode(rows), decode(columns)), 3)
+    assert same_sheet(foreign / "outputs/mix/mix.png", sheet)
+
+
+def test_styles_have_no_region(typed, foreign):
+    done = typed("mix", "foreign_models:styles", "--region", "left")
+    assert done.code == 2
+    assert "this one mixes by --layers" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["encode"],
+        ["reconstruct"],
+        ["interpolate", "--from", "item:0", "--to", "item:1"],
+        ["cluster", "--split", "train"],
+        ["augment", "--per-class", "2"],
+        ["directions", "--count", "2"],
+        ["explain", "--images", "1"],
+        ["evaluate", "--split", "train"],
+    ],
+)
+def test_a_foreign_model_is_a_factory_and_some_data(ok, foreign, words):
+    verb, *rest = words
+    ok(verb, "foreign_models:pair", "--data", "small.npz", *rest)
+    content = result(foreign / "outputs" / verb / "result.json")
+    assert content["model"] == "foreign_models:pair"
+    assert re.fullmatch("[0-9a-f]{16}", content["fingerprint"])
+    if verb == "encode":
+        with np.load(foreign / "outputs/encode/encode.npz") as found:
+            assert found["z"].shape == (6, 4)
+    if verb == "cluster":
+        assert content["numbers"]["clusters"] == 10
+
+
+def test_directions_are_unit_ordered_and_say_their_model(ok, place, digits):
+    ok("directions", "vae.safetensors", "--count", 3, "--out", "d.safetensors")
+    found, model = load_directions("d.safetensors"), latentkit.load("vae.safetensors")
+    assert found.fingerprint == fingerprint(model) == result(place / "d.json")["fingerprint"]
+    assert found.names == ("pc 1", "pc 2", "pc 3")
+    torch.testing.assert_close(found.vectors @ found.vectors.T, torch.eye(3), atol=1e-5, rtol=0)
+    with torch.no_grad():
+        z = model.encode(digits.split("train")[:][0])
+    values, vectors = torch.linalg.eigh(torch.cov(z.T.double()))
+    expected = vectors.flip(1)[:, :3].T
+    torch.testing.assert_close(
+        (found.vectors.double() * expected).sum(1).abs(), torch.ones(3).double(), atol=1e-3, rtol=0
+    )
+    share = (values.flip(0)[:3].sum() / values.sum()).item()
+    assert result(place / "d.json")["numbers"]["explained_variance"] == pytest.approx(share, 1e-3)
+    spread = torch.tensor(found.provenance["scale"]).double()
+    torch.testing.assert_close(spread, values.flip(0)[:3].sqrt(), rtol=1e-3, atol=0)
+
+
+@torch.no_grad()
+def test_an_attribute_is_the_difference_of_means_and_is_measured_on_the_rest(ok, place, digits):
+    words = ["--method", "attribute", "--start", "label:3", "--end", "label:8"]
+    ok("directions", "ae.safetensors", *words)
+    found = load_directions(place / "outputs/directions/directions.safetensors")
+    x, y = digits.split("train")[:]
+    model = latentkit.load("ae.safetensors")
+    start, end = model.encode(x[y == 3]), model.encode(x[y == 8])
+    d = end[::2].mean(0) - start[::2].mean(0)
+    torch.testing.assert_close(found.vectors[0], d / d.norm(), atol=1e-4, rtol=0)
+    wins = (end[1::2] @ d)[:, None] > (start[1::2] @ d)[None]
+    numbers = result(place / "outputs/directions/result.json")["numbers"]
+    assert numbers["held_out_auc"] == pytest.approx(wins.float().mean().item(), abs=1e-4)
+    assert found.names == ("label:3 to label:8",)
+
+
+def test_groups_can_be_folders(ok, place, digits):
+    x, y = digits.split("test")[:]
+    for label in (0, 1):
+        (place / f"group_{label}").mkdir()
+        for k, image in enumerate(x[y == label][:4]):
+            to_pil(image).save(place / f"group_{label}" / f"{k}.png")
+    words = ["--method", "attribute", "--start", "group_0", "--end", "group_1"]
+    ok("directions", "vae.safetensors", *words)
+    numbers = result(place / "outputs/directions/result.json")["numbers"]
+    assert (numbers["start_images"], numbers["end_images"]) == (4, 4)
+
+
+def test_directions_of_another_model_are_refused_with_both_fingerprints(ok, typed, place):
+    ok("directions", "vae.safetensors", "--out", "d.safetensors")
+    done = typed("explain", "vae_b.safetensors", "--directions", "d.safetensors")
+    assert done.code == 2
+    for name in ("vae", "vae_b"):
+        assert fingerprint(latentkit.load(f"{name}.safetensors")) in done.err
+    assert not (place / "outputs").exists()
+
+
+READINGS = {
+    "vae": {"encoder reading"},
+    "ae": {"encoder reading"},
+    "dcgan": {"discriminator reading"},
+    "clustergan": {"encoder reading", "discriminator reading"},
+}
+
+
+@pytest.mark.parametrize("name", READINGS)
+def test_the_atlas_measures_every_reading(ok, place, name):
+    said = ok("explain", f"{name}.safetensors", "--images", 2)
+    folder = place / "outputs" / "explain"
+    pictures = {f"direction_{k}.png" for k in range(1, 5)} | {"explain.png"}
+    assert {p.name for p in folder.iterdir()} == pictures | {"result.json"}
+    for file in pictures:
+        assert np.array(Image.open(folder / file).convert("L")).std() > 5  # not an empty page
+    content = result(folder / "result.json")
+    assert content["settings"]["directions"] == ("jacobian" if name == "dcgan" else "pca")
+    measured = content["numbers"]["retrieval"]
+    assert set(measured) == READINGS[name]
+    for question, numbers in measured.items():
+        assert numbers["chance"] == 0.25
+        low, high = numbers["interval"]
+        assert 0 <= low <= numbers["accuracy"] <= high <= 1
+        assert len(numbers["per_direction"]) == 4
+        assert np.mean(numbers["per_direction"]) == pytest.approx(numbers["accuracy"])
+        assert f"{question}: direction retrieval" in said
+
+
+def test_a_layer_is_read_where_it_is_and_the_default_elsewhere():
+    one, two = nn.Sequential(nn.Flatten(), nn.ReLU()), nn.Sequential(nn.Flatten())
+    parts = {"encoder": Part(one, ("0",)), "discriminator": Part(two, ("0",))}
+    source = SimpleNamespace(name="m", model=SimpleNamespace(explainable=lambda: parts))
+    assert _layers(source, None) == {"encoder": None, "discriminator": None}
+    assert _layers(source, "1") == {"encoder": "1", "discriminator": None}
+    assert _layers(source, "0") == {"encoder": "0", "discriminator": "0"}
+    with pytest.raises(ValueError, match=r"encoder: .*'2'.*discriminator: .*'2'"):
+        _layers(source, "2")
+
+
+def test_the_layer_changes_what_is_read(ok, place):
+    last = list(latentkit.load("vae.safetensors").explainable()["encoder"].layers)[-1]
+    shown = []
+    for layer in ([], ["--layer", last]):
+        ok("explain", "vae.safetensors", "--score", "unit:0", *layer)
+        shown.append(result(place / "outputs/explain/result.json")["settings"]["layers"]["unit:0"])
+    assert shown[1] == last
+    assert shown[0] == latentkit.load("vae.safetensors").explainable()["encoder"].layers[0]
+    assert shown[0] != shown[1]
+
+
+def test_a_model_with_few_latent_units_is_explained_too(ok, place):
+    model = latentkit.models.vae.VAE((1, SIDE, SIDE), latent_dim=2, width=4, hidden=8)
+    latentkit.save(model, "two.safetensors", latentkit.store.read_about("vae.safetensors"))
+    ok("explain", "two.safetensors", "--images", 1)
+    assert len(result(place / "outputs/explain/result.json")["numbers"]["names"]) == 2
+
+
+def test_a_single_direction_cannot_be_told_from_others(ok, place):
+    ok("directions", "vae.safetensors", "--count", 1, "--out", "d.safetensors")
+    ok("explain", "vae.safetensors", "--directions", "d.safetensors", "--images", 1)
+    assert result(place / "outputs/explain/result.json")["numbers"]["retrieval"] == {}
+
+
+def test_the_walk_is_as_long_as_asked_in_standard_deviations(ok, place, monkeypatch):
+    """Doubling --step doubles the walk; a direction's scale is its spread over the data."""
+    seen, walk = [], atlas._walk
+
+    def spy(source, z, d, length):
+        seen.append(length)
+        return walk(source, z, d, length)
+
+    monkeypatch.setattr(atlas, "_walk", spy)
+    ok("directions", "vae.safetensors", "--count", 2, "--out", "d.safetensors")
+    scale = load_directions("d.safetensors").provenance["scale"]
+    for step in (1, 2):
+        words = ["--directions", "d.safetensors", "--step", step, "--images", 1]
+        ok("explain", "vae.safetensors", *words)
+    assert seen == pytest.approx([*scale, *(2 * s for s in scale)])
+
+
+def test_scores_are_heatmaps_of_named_layers(ok, place):
+    scores = ["real", "fake", "unit:3", "cluster:2"]
+    ok("explain", "clustergan.safetensors", "--images", 3, "--score", *scores)
+    content = result(place / "outputs/explain/result.json")
+    assert content["files"] == ["explain.png"]
+    assert content["numbers"]["images"] == 3
+    assert set(content["numbers"]["degenerate"]) == {*scores}
+    layers = content["settings"]["layers"]
+    parts = latentkit.load("clustergan.safetensors").explainable()
+    assert layers["real"] == layers["fake"] == parts["discriminator"].layers[0]
+    assert layers["unit:3"] == layers["cluster:2"] == parts["encoder"].layers[0]
+    assert content["settings"]["question"] == "reading"
+
+
+class Page:
+    def __init__(self, path):
+        self.text = path.read_text(encoding="utf-8")
+        self.links = re.findall(r"(?:src|href|action|data)\s*=\s*['\"]([^'\"]*)", self.text)
+
+
+def test_a_report_is_one_page_that_asks_for_nothing(ok, place):
+    ok("sample", "vae.safetensors", "--out", "all/sample")
+    ok("interpolate", "vae.safetensors", "--from", "seed:0", "--to", "seed:1", "--out", "all/walk")
+    assert ok("report", "all").strip() == "all/report.html"
+    page = Page(place / "all" / "report.html")
+    assert len(page.links) == 3
+    assert all(link.startswith("data:image/") for link in page.links)
+    assert {link[11:14] for link in page.links} == {"png", "gif"}
+    assert not re.search(r"<script|<link|<iframe|@import|url\(|https?://", page.text)
+    assert "path_length" in page.text
+    shutil.move(place / "all" / "report.html", place / "elsewhere.html")
+    ok("report", "all", "--out", "pages")
+    assert (place / "pages" / "report.html").read_text() == page.text
+
+
+def test_a_report_escapes_what_others_wrote(ok, place):
+    evil = "<script>alert('&')</script>"
+    folder = place / "all" / "<b>bold<"
+    folder.mkdir(parents=True)
+    to_pil(torch.zeros(1, 2, 2)).save(folder / "'><i>.png")
+    content = {"verb": evil, "model": evil, "fingerprint": evil, "settings": {"a": evil}}
+    content |= {"numbers": {evil: evil}, "files": ["'><i>.png", evil, "../../secret.png"]}
+    (folder / "result.json").write_text(json.dumps(content))
+    (folder / "config.yaml").write_text(f"name: {evil}\n")
+    (folder / "metrics.json").write_text(json.dumps({evil: 1.0}))
+    ok("report", "all")
+    page = Page(place / "all" / "report.html")
+    body = page.text.split("<body>")[1]
+    assert "<script" not in body
+    assert "<b>" not in body
+    assert "<i>" not in body
+    assert "&lt;script&gt;" in body
+
+
+def test_a_report_takes_pictures_from_its_own_folder_only(ok, place):
+    (place / "all").mkdir()
+    to_pil(torch.zeros(1, 2, 2)).save(place / "secret.png")
+    content = {"verb": "sample", "numbers": {}, "files": ["../secret.png"]}
+    (place / "all" / "result.json").write_text(json.dumps(content))
+    ok("report", "all")
+    assert Page(place / "all" / "report.html").links == []
+
+
+def test_a_report_of_damaged_results_is_a_mistake(typed, place):
+    (place / "all").mkdir()
+    (place / "all" / "result.json").write_text("{")
+    done = typed("report", "all")
+    assert done.code == 2
+    assert "result.json is damaged" in done.err
+
+
+@pytest.mark.parametrize("name", ["vae", "dcgan"])
+def test_an_export_holds_the_same_model(ok, place, name):
+    ok("export", f"{name}.safetensors", "--out", "copy.safetensors")
+    ours, copy = latentkit.load(f"{name}.safetensors"), latentkit.load("copy.safetensors")
+    assert type(ours) is type(copy)
+    assert fingerprint(ours) == fingerprint(copy)
+    about = latentkit.store.read_about("copy.safetensors")
+    assert about["data"] == latentkit.store.read_about(f"{name}.safetensors")["data"]
+    (place / "folder").mkdir()
+    ok("export", f"{name}.safetensors", "--out", "folder")
+    assert latentkit.load("folder").shape == ours.shape
+
+
+def test_directions_are_written_whole_or_not_at_all(place, monkeypatch):
+    found = Directions(torch.eye(2), ("a", "b"), "axes", "f")
+    monkeypatch.setattr("pathlib.Path.replace", lambda *_: 1 / 0)
+    before = {*place.iterdir()}
+    with pytest.raises(ZeroDivisionError):
+        save_directions(found, place / "d.safetensors")
+    assert {*place.iterdir()} == before
+
+
+def test_a_verb_that_fails_while_writing_leaves_no_half_file(typed, place, monkeypatch):
+    def broken(self, path, **_):
+        path.write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr("PIL.Image.Image.save", broken)
+    done = typed("sample", "vae.safetensors")
+    assert done.code == 2
+    assert "no space left" in done.err
+    assert [p for p in (place / "outputs").rglob("*") if p.is_file()] == []

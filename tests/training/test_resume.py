@@ -1,0 +1,178 @@
+"""Going on from a checkpoint: bit for bit, safely, and with the settings of the new run."""
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import LightningCLI
+
+import latentkit
+from latentkit.training.base import Training
+from latentkit.training.run import RunFolder
+
+NAMES = ["autoencoder", "vae", "gan", "clustergan"]
+each = pytest.mark.parametrize("name", NAMES)
+
+
+def keeping(folder):
+    """The callbacks of the command line: the latest checkpoint, and the run folder."""
+    latest = ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)
+    return {"callbacks": [latest, RunFolder()], "enable_checkpointing": True}
+
+
+@pytest.fixture
+def checkpoint(make, few, trainer, tmp_path):
+    """Train one epoch and give the checkpoint's path."""
+
+    def build(name, **settings):
+        trainer(**keeping(tmp_path)).fit(make(name, **settings), few())
+        return tmp_path / "last.ckpt"
+
+    return build
+
+
+@each
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
+    make, few, trainer, checkpoint, tmp_path, name
+):
+    whole, runner = make(name), trainer(max_epochs=3)
+    runner.fit(whole, few())
+    path = checkpoint(name)
+    torch.manual_seed(123)  # a new process knows nothing of the old one's random state
+    resumed = make(name)
+    with torch.no_grad():
+        for p in resumed.parameters():
+            p.add_(1)  # whatever is not restored shows
+    torch.manual_seed(123)
+    again = trainer(max_epochs=3, **keeping(tmp_path / "b"))
+    again.fit(resumed, few(), ckpt_path=path, weights_only=True)
+    assert int(resumed.iteration) == int(whole.iteration) == 18
+    wanted = whole.state_dict()
+    assert any("running_var" in k for k in wanted)
+    assert any("ema." in k for k in wanted) == (name in {"gan", "clustergan"})
+    for key, value in resumed.state_dict().items():
+        assert torch.equal(value, wanted[key]), key
+    for key, value in runner.callback_metrics.items():
+        assert torch.equal(value, again.callback_metrics[key]), key
+    states = [runner.optimizers, again.optimizers]
+    for a, b in zip(*states, strict=True):
+        for moments, others in zip(a.state.values(), b.state.values(), strict=True):
+            assert all(torch.equal(moments[k], others[k]) for k in moments)
+
+
+@each
+def test_a_checkpoint_made_in_python_never_needs_pickle(checkpoint, name):
+    content = torch.load(checkpoint(name), weights_only=True)
+    assert content["hyper_parameters"]["seed"] == 0
+    assert content["latentkit"]["about"]["iteration"] == 6
+    assert content["latentkit"]["class_path"].startswith("latentkit.models.")
+
+
+@each
+def test_a_checkpoint_gives_the_portable_model(make, few, trainer, tmp_path, name):
+    training = make(name)
+    trainer(**keeping(tmp_path)).fit(training, few())
+    loaded = latentkit.load(tmp_path / "last.ckpt")
+    wanted = training.portable().state_dict()
+    assert loaded.state_dict().keys() == wanted.keys()
+    assert all(torch.equal(v, wanted[k]) for k, v in loaded.state_dict().items())
+
+
+@each
+def test_a_checkpoint_can_be_validated_and_loaded_with_a_model(
+    make, few, trainer, checkpoint, name
+):
+    path, training = checkpoint(name), make(name)
+    runner = trainer()
+    first = runner.validate(training, few(), ckpt_path=path, verbose=False, weights_only=True)
+    kind, network = type(training), make(name).model
+    loaded = kind.load_from_checkpoint(path, model=network, weights_only=True)
+    assert first == trainer().validate(loaded, few(), verbose=False)
+
+
+@each
+def test_the_typed_learning_rate_wins_and_the_moments_are_kept(
+    make, few, trainer, checkpoint, name
+):
+    path = checkpoint(name, lr=1e-3)
+    resumed, seen = make(name, lr=0.125), []
+
+    class Look(pl.Callback):
+        def on_train_batch_start(self, trainer, *_):
+            if not seen:
+                for optimizer in trainer.optimizers:
+                    seen.append([group["lr"] for group in optimizer.param_groups])
+                    assert all(state["step"] > 0 for state in optimizer.state.values())
+                    assert len(optimizer.state) > 0
+
+    runner = trainer(max_epochs=2, callbacks=[Look()])
+    runner.fit(resumed, few(), ckpt_path=path, weights_only=True)
+    assert seen
+    assert all(rates == [0.125] for rates in seen)
+    assert all(o.param_groups[0]["lr"] == 0.125 for o in runner.optimizers)
+
+
+def test_typed_betas_win_too(make, few, trainer, checkpoint):
+    path = checkpoint("gan", betas=(0.0, 0.99))
+    runner = trainer(max_epochs=2)
+    runner.fit(make("gan", betas=(0.25, 0.5)), few(), ckpt_path=path, weights_only=True)
+    assert all(o.param_groups[0]["betas"] == (0.25, 0.5) for o in runner.optimizers)
+
+
+def test_changed_settings_are_said(make, few, trainer, checkpoint, caplog):
+    path = checkpoint("vae", lr=1e-3)
+    with caplog.at_level("INFO"):
+        trainer(max_epochs=2).fit(make("vae", lr=0.125), few(), ckpt_path=path, weights_only=True)
+    said = [r.message for r in caplog.records if "in the checkpoint" in r.message]
+    assert said == ["lr is 0.125 in this run (it was 0.001 in the checkpoint)"]
+
+
+CONFIG = """
+model:
+  class_path: latentkit.training.{module}
+  init_args:
+    lr: 0.01
+    model:
+      class_path: latentkit.models.{model}
+      init_args: {{shape: [1, 8, 8], width: 4, hidden: 16}}
+data:
+  class_path: latentkit.data.digits.Digits
+  init_args: {{size: 8, batch_size: 64}}
+trainer:
+  max_epochs: 1
+  limit_train_batches: 3
+  accelerator: cpu
+  logger: false
+  enable_checkpointing: true
+  enable_progress_bar: false
+  enable_model_summary: false
+  num_sanity_val_steps: 0
+"""
+CONFIGS = {
+    "autoencoder": ("autoencoder.AutoencoderTraining", "autoencoder.Autoencoder"),
+    "vae": ("vae.VAETraining", "vae.VAE"),
+    "gan": ("gan.GANTraining", "dcgan.DCGAN"),
+    "clustergan": ("clustergan.ClusterGANTraining", "clustergan.ClusterGAN"),
+}
+
+
+@each
+def test_a_checkpoint_made_from_a_config_never_needs_pickle(tmp_path, name):
+    module, model = CONFIGS[name]
+    (tmp_path / "c.yaml").write_text(CONFIG.format(module=module, model=model))
+    cli = LightningCLI(
+        Training,
+        pl.LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        run=False,
+        save_config_callback=None,
+        trainer_defaults=keeping(tmp_path),
+        args=["--config", str(tmp_path / "c.yaml")],
+    )
+    cli.trainer.fit(cli.model, cli.datamodule)
+    content = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert content["hyper_parameters"]["lr"] == 0.01
+    assert content["latentkit"]["about"]["data"]["init_args"]["size"] == 8
+    assert content["latentkit"]["about"]["training"]["lr"] == 0.01
+    assert latentkit.load(tmp_path / "last.ckpt").shape == (1, 8, 8)
