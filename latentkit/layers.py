@@ -91,7 +91,8 @@ class ConvEncoder(nn.Module):
         outputs: size of the output vector.
         width: channels of the first stage; doubled at each further one, up to 8 times.
         hidden: units of the hidden layer.
-        norm: normalisation of every layer but the last.
+        norm: normalisation of every layer but the last; "spectral" takes the last one too, since
+            it bounds the slope of the whole network.
     """
 
     def __init__(

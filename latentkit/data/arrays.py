@@ -98,8 +98,8 @@ class Arrays(ImageData):
                 others = ", ".join(found.files)
         except _UNREADABLE as error:
             raise ValueError(
-                f"expected a file of plain NumPy arrays, got {path}, which cannot be read"
-                f" ({error}): write it with numpy.save or numpy.savez, without objects"
+                f"expected a file of plain NumPy arrays, got {path}, which cannot be read:"
+                " write it with numpy.save or numpy.savez, without objects"
             ) from error
         raise ValueError(f"expected the array {key!r} in {path}, got {others or 'none'}")
 

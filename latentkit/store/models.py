@@ -132,6 +132,10 @@ def _from_factory(source: str, device: str | torch.device) -> Any:  # noqa: ANN4
         raise ValueError(
             f"cannot import {source} (expected package.module:factory): {error}"
         ) from error
+    if not callable(factory):
+        raise ValueError(
+            f"expected {source} to be a function without arguments, got {type(factory).__name__}"
+        )
     built = factory()
     if not (hasattr(built, "encode") or hasattr(built, "decode")):
         raise ValueError(
@@ -192,8 +196,10 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different type for each kind of damage
+        # Its text is left out: it tells the reader to load the file unsafely.
         raise ValueError(
-            f"{path} is damaged or no safe checkpoint: {str(error).splitlines()[0]}"
+            f"{path} is damaged or no safe checkpoint: expected plain tensors and numbers, which "
+            "load without running code"
         ) from error
     if not isinstance(checkpoint, dict) or _KEY not in checkpoint:
         raise ValueError(f"{path} was not written by latentkit's training")

@@ -32,7 +32,8 @@ class Training(pl.LightningModule, ABC):
 
     def __init__(self, model: nn.Module, seed: int) -> None:
         super().__init__()
-        self.model, self.seed = model, seed
+        # A loaded model comes in evaluation mode, in which batch norm would never learn.
+        self.model, self.seed = model.train(), seed
         self.about: dict[str, Any] = {}
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
 

@@ -31,6 +31,14 @@ class ImageGrids(pl.Callback):
         self.every, self.count = every, count
         self._seen = 0
 
+    def state_dict(self) -> dict[str, int]:
+        """How many validations there were, for resuming."""
+        return {"seen": self._seen}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Restores the count."""
+        self._seen = state_dict["seen"]
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draws the grids, when they are due."""
         board = next((x for x in trainer.loggers if isinstance(x, TensorBoardLogger)), None)

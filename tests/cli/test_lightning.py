@@ -126,13 +126,15 @@ def test_a_seed_that_is_set_is_kept(fit, configs):
     assert saved["model"]["init_args"]["seed"] == 7
 
 
-def test_the_command_line_wins_over_the_checkpoint_and_says_so(fit, typed, configs):
+def test_the_command_line_wins_over_the_checkpoint_and_says_so(fit, typed, configs, monkeypatch):
     """Trap 1: Lightning 2.6 merges the checkpoint's hyper-parameters on top of the config."""
     fit("vae", "--model.init_args.lr", 1e-3)
     words = ["--ckpt_path", "last", "--trainer.max_epochs", 2, "--model.init_args.lr", 0.5]
+    said = []
+    monkeypatch.setattr("latentkit.training.base.rank_zero_info", said.append)
     done = typed("fit", "--config", "vae.yaml", *words)
     assert done.code == 0
-    assert "lr is 0.5 in this run (it was 0.001 in the checkpoint)" in done.err
+    assert said == ["lr is 0.5 in this run (it was 0.001 in the checkpoint)"]
     run = configs / "checkpoints/vae/version_0"
     saved = checkpoint(run / "last.ckpt")
     assert saved["hyper_parameters"]["lr"] == 0.5

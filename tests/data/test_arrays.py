@@ -133,7 +133,7 @@ def test_a_large_npy_is_mapped_and_gives_the_same_images(tmp_path, scale):
         ({"x": np.full((9, 5, 5), 1.5), "y": np.arange(9)}, r"floats in \[0, 1\], .* 1.5 to 1.5"),
         ({"x": np.full((9, 5, 5), -0.1), "y": np.arange(9)}, "from -0.1 to -0.1"),
         ({"x": np.full((9, 5, 5), np.nan), "y": np.arange(9)}, "from nan to nan"),
-        ({"x": np.array([object()]), "y": np.arange(9)}, "cannot be read .*without objects"),
+        ({"x": np.array([object()]), "y": np.arange(9)}, "cannot be read: .*without objects"),
         ({"x": numbered(2, 5, 5), "y": np.arange(2)}, r"some of 2 images to train on"),
     ],
 )

@@ -295,14 +295,14 @@ def test_explainable_parts(pair, x):
     pair.encode = encoder
     pair.explainable = lambda: {"encoder": Part(encoder, ("1",))}
     assert "explainable: encoder runs and has its layers" in check_model(pair, x)
-    other = nn.Sequential(nn.Flatten(), nn.Linear(64, 6))
+    other = nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
     broken = {
         r"inside the module of 'encoder', got \['stages.0'\]": {
             "encoder": Part(encoder, ("stages.0",))
         },
         "got none": {"encoder": Part(encoder, ())},
         "at least one part": {},
-        "compute what encode does": {"encoder": Part(other, ("1",))},
+        "return as many numbers as encode, got ": {"encoder": Part(other, ("1",))},
         "module of 'encoder' must run on": {
             "encoder": Part(nn.Sequential(nn.Linear(9, 6)), ("0",))
         },

@@ -1,43 +1,53 @@
-"""The random affine change is small, its own for each image, and repeatable."""
-
 import torch
 
 from latentkit.training.affine import random_affine
 
 
-def disc(size=28, radius=6.0):
-    axis = torch.arange(size) - (size - 1) / 2
-    return ((axis[:, None] ** 2 + axis**2) < radius**2).float()[None, None]
-
-
-def generator(seed=0):
+def keyed(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def test_same_generator_same_change_and_global_state_untouched():
-    x, state = torch.rand(4, 1, 28, 28), torch.get_rng_state()
-    assert torch.equal(random_affine(x, generator()), random_affine(x, generator()))
-    assert not torch.equal(random_affine(x, generator()), random_affine(x, generator(1)))
-    assert torch.equal(torch.get_rng_state(), state)
+def test_changes_are_small_and_each_images_own():
+    """A centred bump stays one bump of about its mass, moved by no more than the shift allows."""
+    line = torch.linspace(-1, 1, 32)
+    bump = (-(line[:, None] ** 2 + line**2) / 0.05).exp()[None, None].expand(200, 1, 32, 32)
+    moved = random_affine(bump, keyed())
+    assert moved.shape == bump.shape
+    mass = moved.sum((1, 2, 3))
+    assert 0.6 < (mass / bump[0].sum()).min() < (mass / bump[0].sum()).max() < 1.6
+    centre = torch.stack(
+        [(moved * line).sum((1, 2, 3)) / mass, (moved * line[:, None]).sum((1, 2, 3)) / mass], 1
+    )
+    assert 0.1 < centre.abs().max() < 0.25
+    assert len({tuple(c) for c in centre.round(decimals=4).tolist()}) > 190
 
 
-def test_each_image_has_its_own_change_and_keeps_its_shape():
-    x = disc().repeat(64, 3, 1, 1)
-    moved = random_affine(x, generator())
-    assert moved.shape == x.shape
-    assert not torch.allclose(moved[0], moved[1])
-    assert moved.min() >= 0
-    assert moved.max() <= 1 + 1e-6
+def test_it_is_keyed_by_the_generator_and_differentiable():
+    x = torch.rand(4, 2, 8, 8, requires_grad=True)
+    before = torch.get_rng_state()
+    first, again, other = (random_affine(x, keyed(s)) for s in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    first.sum().backward()
+    assert x.grad.abs().sum() > 0
 
 
-def test_area_and_place_change_by_no_more_than_stated():
-    x = disc().repeat(500, 1, 1, 1)
-    moved = random_affine(x, generator())[:, 0]
-    area = moved.sum((1, 2)) / x[0].sum()
-    # The picture is read at places scaled by 1 +- 0.15, which divides its area by the square.
-    assert area.min() > 0.95 / 1.15**2 * 0.9
-    assert area.max() < 1.05 / 0.85**2 * 1.1
-    axis = torch.arange(28) - 13.5
-    centre = (moved * axis).sum((1, 2)) / moved.sum((1, 2))
-    assert centre.abs().max() < 0.12 * 14 * 1.5
-    assert centre.std() > 0.5
+def test_the_consistency_term_reaches_the_encoder_alone(make, few, trainer):
+    training, (x, _) = make("clustergan", consistency=1.0), few().split("train")[:8]
+    training.log = lambda *_, **__: None
+    training._shared_information(x, training.noise()).backward()
+    got = {k.split(".")[0] for k, p in training.model.named_parameters() if p.grad is not None}
+    assert got == {"encoder"}
+
+
+def test_the_consistency_term_is_maximised(make, few, trainer):
+    shared = []
+    for weight in (0.0, 30.0):
+        training, data = make("clustergan", consistency=weight, lr=1e-2, critic_steps=1), few()
+        trainer(max_epochs=8, limit_val_batches=0).fit(training, data)
+        training.log = lambda *_, **__: None
+        shared.append(
+            training._shared_information(data.split("train")[:][0], training.noise()).item()
+        )
+    assert shared[1] > shared[0] + 0.2

@@ -7,6 +7,7 @@ from torch import nn
 from latentkit.protocols import Decoder, Discriminator, Encoder, HasPrior
 from latentkit.testing import check_model
 from latentkit.training.base import arguments
+from latentkit.training.vae import VAETraining
 
 NAMES = ["autoencoder", "vae", "gan", "clustergan"]
 each = pytest.mark.parametrize("name", NAMES)
@@ -116,6 +117,12 @@ def test_everything_moves(make, few, trainer, name):
     # A Wasserstein critic's last bias cancels out of its loss.
     assert still <= ({"model.discriminator.head.bias"} if name == "clustergan" else set())
     assert all(m.training for m in training.model.modules())  # as before validation
+
+
+def test_a_model_that_was_loaded_goes_on_learning_its_statistics(make, few, trainer):
+    model = make("vae").model.eval()  # as `latentkit.load` gives it
+    trainer().fit(VAETraining(model), few())
+    assert model.state_dict()["encoder.stages.0.1.num_batches_tracked"] == 6
 
 
 def test_adam_is_told_what_the_settings_say(make):

@@ -1,0 +1,98 @@
+"""The atlas and the heatmaps: what stands where, and one scale for all rows of a column."""
+
+import numpy as np
+import pytest
+import torch
+
+from latentkit.views.atlas import Panel, atlas, heatmaps
+
+
+def images_of(figure):
+    """(axes, image) of every picture, colour bars apart."""
+    return [(axes, axes.images[0]) for axes in figure.axes if axes.images]
+
+
+@pytest.fixture
+def panel():
+    generator = torch.Generator().manual_seed(0)
+    maps = {
+        "effect": torch.rand(3, 4, 4, generator=generator)
+        * torch.tensor([1.0, 5, 2])[:, None, None],
+        "encoder reading": torch.randn(3, 2, 2, generator=generator),
+        "discriminator reading": -torch.rand(3, 2, 2, generator=generator),
+    }
+    return Panel(torch.rand(3, 5, 1, 6, 6, generator=generator), maps)
+
+
+def test_an_atlas_has_a_row_for_each_image_and_a_column_for_each_frame_and_map(panel):
+    figure = atlas(panel, ["a", "b", "c"], "pc 1", ["first note", "second note"])
+    assert len(images_of(figure)) == 3 * (5 + 3)
+    assert len(figure.axes) == 3 * (5 + 3) + 3  # and a colour bar a map
+    assert figure.get_suptitle() == "pc 1"
+    assert figure.get_supxlabel() == "first note\nsecond note"
+    labels = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
+    assert labels == ["a", "b", "c"]
+
+
+def test_an_atlas_says_which_question_a_column_answers(panel):
+    figure = atlas(panel, ["a", "b", "c"], "pc 1")
+    titles = " ".join(axes.get_title() for axes in figure.axes).replace("\n", " ")
+    for text in ("generator changes", "encoder reads", "discriminator reads", "walk along"):
+        assert text in titles
+
+
+def test_all_rows_of_a_column_share_one_scale(panel):
+    figure = atlas(panel, ["a", "b", "c"], "pc 1")
+    shown = [image for _, image in images_of(figure)]
+    by_map = {}
+    for question, maps in panel.maps.items():
+        ours = [
+            image
+            for row in maps
+            for image in shown
+            if image.get_array().shape == row.shape
+            and np.array_equal(image.get_array(), row.numpy())
+        ]
+        assert len(ours) == 3
+        limits = {image.get_clim() for image in ours}
+        assert len(limits) == 1
+        by_map[question] = limits.pop()
+    largest = {question: float(maps.abs().max()) for question, maps in panel.maps.items()}
+    assert by_map["effect"] == pytest.approx((0, largest["effect"]))
+    for question in ("encoder reading", "discriminator reading"):
+        assert by_map[question] == pytest.approx((-largest[question], largest[question]))
+
+
+def test_images_are_shown_from_black_to_white_whatever_they_hold(panel):
+    figure = atlas(Panel(panel.walks * 0.1, {}), ["a", "b", "c"], "dark")
+    assert {image.get_clim() for _, image in images_of(figure)} == {(0, 1)}
+
+
+def test_a_map_of_zeros_has_a_scale_too():
+    walks = torch.zeros(1, 2, 3, 4, 4)
+    figure = atlas(Panel(walks, {"encoder reading": torch.zeros(1, 2, 2)}), ["a"], "nothing")
+    assert images_of(figure)[-1][1].get_clim() == (-1, 1)
+
+
+def test_heatmaps_stand_beside_their_images():
+    images = torch.rand(2, 3, 8, 8)
+    maps = {"real": torch.randn(2, 4, 4), "unit:3": 10 * torch.randn(2, 4, 4)}
+    figure = heatmaps(images, maps, "grad-cam")
+    assert len(images_of(figure)) == 2 * 3
+    assert "grad-cam" in figure.get_suptitle()
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles == ["real", "unit:3"]
+    limits = [image.get_clim() for _, image in images_of(figure)]
+    for name in maps:
+        largest = float(maps[name].abs().max())
+        assert limits.count(pytest.approx((-largest, largest))) == 2
+
+
+@pytest.mark.parametrize("rows", [1, 6])
+def test_pictures_grow_with_their_rows(rows, tmp_path):
+    walks = torch.zeros(rows, 3, 1, 4, 4)
+    panel = Panel(walks, {"effect": torch.ones(rows, 4, 4)})
+    figure = atlas(panel, [str(k) for k in range(rows)], "t")
+    assert figure.get_size_inches() == pytest.approx((1.25 * 4 + 1.2, 1.25 * rows + 0.9))
+    figure.savefig(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 1000
