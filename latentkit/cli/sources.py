@@ -105,11 +105,15 @@ class Source:
         return latents
 
     def latents(self, n: int, seed: int) -> Tensor:
-        """`n` latents to start from: of the prior, or encoded test images."""
-        if hasattr(self.model, "prior"):
+        """`n` latents to start from: of random test images, or of the prior without an encoder.
+
+        Latents of real images come first, since a prior also holds places that no image is near.
+        """
+        if not hasattr(self.model, "encode"):
             return self.prior_sample(n, seed)
-        self.require("encode")
-        return self.encode(self.images("test", n)[0])
+        images = self.data.split("test")
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+        return self.encode(images[order[:n]][0])
 
 
 def open_source(model: str, common: Common, data: str | None = None) -> Source:

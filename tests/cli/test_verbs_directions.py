@@ -78,13 +78,13 @@ def same_sheet(path, sheet):
 
 @torch.no_grad()
 def test_mixing_by_region_is_activation_mixing_and_says_so(ok, place):
-    layer = "decoder.stages.0"
+    layer = "generator.stages.0"
     words = ["--layers", layer, "--region", "left", "--rows", 2, "--columns", 3, "--seed", 4]
-    ok("mix", "vae.safetensors", *words)
-    model = latentkit.load("vae.safetensors")
+    ok("mix", "dcgan.safetensors", *words)
+    model = latentkit.load("dcgan.safetensors")
     z = model.prior.sample(5, generator=torch.Generator().manual_seed(4))
     found = []
-    hook = model.decoder.stages[0].register_forward_hook(lambda _m, _i, o: found.append(o.shape))
+    hook = model.generator.stages[0].register_forward_hook(lambda _m, _i, o: found.append(o.shape))
     model.decode(z)
     hook.remove()
     mask = region_mask(found[0][1:], "left")
