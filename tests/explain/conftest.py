@@ -5,16 +5,6 @@ import torch
 from torch import nn
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread():
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 @pytest.fixture
 def make_encoder():
     """Build a conv encoder 3x12x10 -> 5 with batch norm, LeakyReLU and dropout, in eval mode."""
