@@ -90,7 +90,7 @@ class ConvEncoder(nn.Module):
         shape: (C, *S) of one image.
         outputs: size of the output vector.
         width: channels of the first stage; doubled at each further one, up to 8 times.
-        hidden: units of the hidden layer.
+        hidden: units of the hidden layer; 0 for none.
         norm: normalisation of every layer but the last; "spectral" takes the last one too, since
             it bounds the slope of the whole network.
     """
@@ -109,10 +109,11 @@ class ConvEncoder(nn.Module):
         rank, widths = len(sizes[0]), _widths(len(sizes) - 1, width)
         channels = pairwise([self.shape[0], *widths])
         self.stages = nn.Sequential(*(down(rank, i, o, norm) for i, o in channels))
-        self.hidden = nn.Sequential(
-            nn.Flatten(), dense(widths[-1] * prod(sizes[-1]), hidden, norm, nn.LeakyReLU(0.2))
-        )
-        last = nn.Linear(hidden, outputs)
+        features = widths[-1] * prod(sizes[-1])
+        self.hidden = nn.Sequential(nn.Flatten())
+        if hidden:
+            self.hidden.append(dense(features, hidden, norm, nn.LeakyReLU(0.2)))
+        last = nn.Linear(hidden or features, outputs)
         self.head = spectral_norm(last) if norm == "spectral" else last
 
     @property

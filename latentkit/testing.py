@@ -88,7 +88,7 @@ def _call(name: str, function: Callable[..., Any], *inputs: Any, **settings: Any
     """Runs a part of the model; what it raises, and anything but a tensor, breaks the contract."""
     got = ", ".join(str(tuple(i.shape)) if isinstance(i, Tensor) else repr(i) for i in inputs)
     try:
-        # Copies, so that a model that works in place fails no check but its own.
+        # Copies, so that a model that works in place does not spoil the checks after it.
         result = function(*(i.clone() if isinstance(i, Tensor) else i for i in inputs), **settings)
     except Exception as error:
         hint = "; is the model in evaluation mode?" if "training" in str(error) else ""

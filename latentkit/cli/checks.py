@@ -24,6 +24,18 @@ def check_manual(trainer: Any) -> None:  # noqa: ANN401  (a jsonargparse Namespa
             "a GAN steps its own optimizers: trainer.gradient_clip_val and "
             "trainer.accumulate_grad_batches do not work with it; leave them out"
         )
+    if trainer.max_steps != -1:
+        raise ValueError(
+            "trainer.max_steps counts the steps of both a GAN's optimizers: use "
+            "trainer.max_epochs or trainer.limit_train_batches"
+        )
+
+
+def check_precision(trainer: Any) -> None:  # noqa: ANN401  (a jsonargparse Namespace)
+    """Refuses what Lightning would silently replace."""
+    on_cpu = trainer.accelerator == "cpu" or not torch.cuda.is_available()
+    if on_cpu and str(trainer.precision) in {"16", "16-mixed"}:
+        raise ValueError("expected trainer.precision 32-true or bf16-mixed on a CPU, got 16-mixed")
 
 
 def check_checkpoint(path: str, training: Training) -> None:

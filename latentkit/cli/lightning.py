@@ -18,10 +18,16 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from latentkit.cli.checks import check_checkpoint, check_manual, check_seed, check_shapes
+from latentkit.cli.checks import (
+    check_checkpoint,
+    check_manual,
+    check_precision,
+    check_seed,
+    check_shapes,
+)
 from latentkit.store import CHECKPOINT_FILE, atomic
 from latentkit.training.base import Training
-from latentkit.training.run import RunFolder
+from latentkit.training.run import RunFolder, folder_of
 from latentkit.views.tensorboard import ImageGrids
 
 RUNS = Path("checkpoints")
@@ -44,7 +50,7 @@ class SaveConfig(SaveConfigCallback):
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
         """Writes the file into the run folder, when there is one."""
-        folder = _folder(trainer)
+        folder = folder_of(trainer)
         if folder and stage == "fit":
             config = self.config.clone()
             if config.ckpt_path and Path(config.ckpt_path).resolve().parent == folder.resolve():
@@ -105,6 +111,7 @@ class TrainingCLI(LightningCLI):
         config = self.config[self.subcommand]
         if not self.model.automatic_optimization:
             check_manual(config.trainer)
+        check_precision(config.trainer)
         if config.get("ckpt_path"):
             check_checkpoint(config.ckpt_path, self.model)
         if config.trainer.logger is None:
@@ -118,16 +125,24 @@ class TrainingCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Points the checkpoints at the run folder."""
-        folder = _folder(self.trainer)
-        for callback in self.trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint) and folder and callback.dirpath is None:
-                callback.dirpath = str(folder)
+        folder = folder_of(self.trainer)
+        for callback in list(self.trainer.checkpoint_callbacks):
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                if folder is None:  # without a logger there is no run to resume
+                    self.trainer.callbacks.remove(callback)  # type: ignore[attr-defined]
+                else:
+                    callback.dirpath = str(folder)
 
     def after_fit(self) -> None:
         """Says where the run lies."""
-        folder = _folder(self.trainer)
+        folder = folder_of(self.trainer)
         if folder and self.trainer.is_global_zero:
             print(f"run: {folder}")
+
+    def before_predict(self) -> None:
+        """Refuses what would lose predictions."""
+        if self.trainer.world_size > 1:
+            raise ValueError("predict runs on one device: add --trainer.devices 1")
 
     def after_predict(self) -> None:
         """Writes the predictions beside the checkpoint they were made with."""
@@ -136,11 +151,6 @@ class TrainingCLI(LightningCLI):
         with atomic(path) as temporary:
             np.save(temporary, torch.cat(parts).float().numpy())
         print(f"predictions: {path}")
-
-
-def _folder(trainer: pl.Trainer) -> Path | None:
-    """The run's folder; None without a logger, where Lightning would name the working folder."""
-    return Path(trainer.log_dir) if trainer.loggers and trainer.log_dir else None
 
 
 def _find_checkpoint(wanted: str, name: str) -> Path:
@@ -152,14 +162,20 @@ def _find_checkpoint(wanted: str, name: str) -> Path:
                 f"expected --ckpt_path last, a .ckpt file or a run folder, got {wanted}"
             )
         return path
-    found = sorted((RUNS / name).glob(f"version_*/{CHECKPOINT_FILE}"), key=_version)
-    if not found:
+    runs = sorted((RUNS / name).glob("version_*"), key=_version)
+    saved = [run for run in runs if (run / CHECKPOINT_FILE).is_file()]
+    if not saved:
         raise ValueError(f"--ckpt_path last found no {CHECKPOINT_FILE} under {RUNS / name}")
-    return found[-1]
+    if saved[-1] != runs[-1]:
+        raise ValueError(
+            f"the newest run, {runs[-1]}, has no {CHECKPOINT_FILE}: remove it, or give "
+            f"--ckpt_path {saved[-1]} to go on with the one before"
+        )
+    return saved[-1] / CHECKPOINT_FILE
 
 
-def _version(path: Path) -> int:
-    number = re.search(r"version_(\d+)$", path.parent.name)
+def _version(run: Path) -> int:
+    number = re.search(r"version_(\d+)$", run.name)
     return int(number.group(1)) if number else -1
 
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from latentkit import store
 from latentkit.cli.parser import Common
 from latentkit.data.base import ImageData, Split
+from latentkit.data.mnist5k import MNIST5k
 from latentkit.latent.render import decode_batches
 
 BATCH = 256  # images or latents in one call of a network
@@ -54,6 +55,12 @@ class Source:
             raise ValueError(
                 f"expected images of shape {self.image_shape} for {self.name}, "
                 f"the data has {data.image_shape}"
+            )
+        trained = (self.about.get("data") or {}).get("init_args", {}).get("dataset", "")
+        if isinstance(data, MNIST5k) and str(trained).endswith(".MNIST"):
+            raise ValueError(
+                f"{self.name} was trained on MNIST's train set, which holds all images of MNIST5k: "
+                "nothing measured on them would be held out; use its own data"
             )
         return data
 

@@ -2,6 +2,7 @@
 
 import zipfile
 import zlib
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from latentkit.data.base import ImageData, Splits
 from latentkit.data.images import ImageSet, TensorImages
 from latentkit.data.pixels import resize, to_channels, unit
-from latentkit.data.splits import cut, tenth
+from latentkit.data.splits import cut, tenth, without_copies
 
 Layout: TypeAlias = Literal["NHW", "NHWC", "NCHW"]
 _CHANNELS = (1, 3, 4)
@@ -27,7 +28,8 @@ class Arrays(ImageData):
     Images are uint8, or floats in [0, 1], of shape (N, H, W), (N, H, W, C) or (N, C, H, W) with C
     1, 3 or 4 (red, green, blue, opacity); floats are kept as float32. Labels are integers or texts
     of shape (N,): the different ones, sorted, become the classes 0, 1, ... and their names the
-    class names; an integer -1 stays -1, unlabelled. Nothing is ever unpickled.
+    class names; an integer -1 stays -1, unlabelled. Nothing is ever unpickled. Test and validation
+    are a tenth each; equal images are kept in one part.
 
     Args:
         path: the file. The member of an `.npz` cannot be mapped and is loaded whole.
@@ -66,7 +68,7 @@ class Arrays(ImageData):
         mapped = ArrayImages(array, layout, labels, self.size, self.channels)
         train, val, test = (
             mapped.part(rows, in_memory=not isinstance(array, np.memmap))
-            for rows in cut(labels, *[tenth(len(array))] * 2)
+            for rows in without_copies(cut(labels, *[tenth(len(array))] * 2), _keys(array))
         )
         return Splits(train, val, test, class_names=names)
 
@@ -158,7 +160,10 @@ class ArrayImages(ImageSet):
 
     def _ready(self, rows: Tensor) -> Tensor:
         """Row numbers (n,) -> images (n, C, H, W), uint8 or float32."""
-        images = torch.from_numpy(np.array(self.array[self.rows[rows].numpy()]))
+        pixels = np.array(self.array[self.rows[rows].numpy()])
+        images = torch.from_numpy(
+            pixels.astype(pixels.dtype.newbyteorder("="))
+        )  # torch takes no other
         images = images if images.dtype == torch.uint8 else images.float()
         if self.layout == "NHW":
             images = images[:, None]
@@ -166,6 +171,11 @@ class ArrayImages(ImageSet):
             images = images.permute(0, 3, 1, 2).contiguous()
         images = to_channels(images, self.channels)
         return images if self.size is None else resize(images, self.size)
+
+
+def _keys(array: NDArray[Any]) -> list[bytes]:
+    """One short key for each image, equal for equal images."""
+    return [blake2b(image.tobytes(), digest_size=16).digest() for image in array]
 
 
 def _layout(array: NDArray[Any], path: Path) -> Layout:

@@ -1,6 +1,5 @@
 """Scenes of two objects on a textured ground, made as they are asked for; see `shapes_render`."""
 
-import torch
 from torch import Tensor
 
 from latentkit.data.base import ImageData, Splits
@@ -34,8 +33,7 @@ class Scenes(ImageSet):
 class Shapes(ImageData):
     """Coloured scenes with ten known factors, which are their attributes.
 
-    Scene i is the same for every batch, `count` and `seed`: test scenes come first, then
-    validation, then training.
+    Scene i of a part is the same for every batch, count and `seed`; no part has another's scenes.
 
     Args:
         count: training scenes.
@@ -69,6 +67,8 @@ class Shapes(ImageData):
 
     def load(self) -> Splits:
         """Draw the factors of all scenes; the scenes are drawn when asked for."""
-        factors = sample_factors(sum(self.counts), keyed_generator(self.scene_seed))
-        test, val, train = (Scenes(part, self.size) for part in torch.split(factors, self.counts))
+        test, val, train = (
+            Scenes(sample_factors(count, keyed_generator(self.scene_seed, part)), self.size)
+            for part, count in enumerate(self.counts)
+        )
         return Splits(train, val, test, class_names=SHAPES, attributes=FACTORS)

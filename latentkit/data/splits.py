@@ -1,5 +1,7 @@
 """Which images train, validate and test: fixed for a data set, whatever the training seed."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -47,6 +49,25 @@ def cut(labels: Tensor, *sizes: int) -> tuple[Tensor, ...]:
         )
     parts = torch.split(stratified_order(labels), [*sizes, len(labels) - sum(sizes)])
     return tuple(part.sort().values for part in (parts[-1], *parts[:-1]))
+
+
+def without_copies(parts: tuple[Tensor, ...], keys: Sequence[bytes]) -> tuple[Tensor, ...]:
+    """Moves each row whose image also stands in an earlier part into that part.
+
+    Args:
+        parts: row numbers, disjoint and together all rows.
+        keys: one for each row; equal for equal images.
+
+    Returns:
+        The same rows, no key in two parts; `parts` as they were if one would be left empty.
+    """
+    owner: dict[bytes, int] = {}
+    for number, rows in enumerate(parts):
+        for row in rows.tolist():
+            owner.setdefault(keys[row], number)
+    place = torch.tensor([owner[key] for key in keys])
+    moved = tuple((place == number).nonzero()[:, 0] for number in range(len(parts)))
+    return moved if all(len(rows) for rows in moved) else parts
 
 
 def tenth(n: int) -> int:

@@ -34,8 +34,10 @@ def wasserstein_generator(fake: Tensor) -> Tensor:
 
 
 def _gradient_norm2(discriminate: Discriminate, x: Tensor) -> Tensor:
-    x = x.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(discriminate(x).sum(), x, create_graph=True)
+    x = x.detach().float().requires_grad_()
+    # Squares of small gradients vanish in half precision.
+    with torch.autocast(x.device.type, enabled=False):
+        (gradient,) = torch.autograd.grad(discriminate(x).sum(), x, create_graph=True)
     return gradient.flatten(1).square().sum(1)
 
 

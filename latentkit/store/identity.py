@@ -15,6 +15,8 @@ from latentkit.store.models import describe
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
+Part: TypeAlias = nn.Module | Tensor | Array | CodeType | bool | int | float | str
+
 _DEPTH = 6  # of objects within objects: a model lies near the surface
 
 
@@ -23,7 +25,8 @@ def fingerprint(model: object) -> str:
 
     Of an object that is no `nn.Module`, the modules, tensors and arrays that it holds and that its
     functions use are hashed: those in closures, default values, partial applications, and global
-    variables of the functions' own package.
+    variables of the functions' own package; and so are the functions' code and plain settings, so
+    that it may change with the version of Python for such an object.
     """
     digest = hashlib.sha256()
     roots = [model]
@@ -36,7 +39,14 @@ def fingerprint(model: object) -> str:
     return digest.hexdigest()[:16]
 
 
-def _bytes(part: nn.Module | Tensor | Array) -> Iterator[bytes]:
+def _bytes(part: Part) -> Iterator[bytes]:
+    if isinstance(part, CodeType):
+        plain = [c for c in part.co_consts if isinstance(c, bool | int | float | str)]
+        yield part.co_code + repr((part.co_names, plain)).encode()
+        return
+    if isinstance(part, bool | int | float | str):
+        yield repr(part).encode()
+        return
     if isinstance(part, np.ndarray):
         yield f"{part.dtype} {part.shape}".encode()
         yield part.tobytes()
@@ -44,20 +54,29 @@ def _bytes(part: nn.Module | Tensor | Array) -> Iterator[bytes]:
     if isinstance(part, nn.Module):
         kind = type(part)
         with_arguments = kind.__module__.startswith("latentkit.models")
-        arguments = json.dumps(describe(part) if with_arguments else {})
-        yield f"{kind.__module__}.{kind.__qualname__}{arguments}".encode()
+        arguments = describe(part) if with_arguments else [_settings(m) for m in part.modules()]
+        yield f"{kind.__module__}.{kind.__qualname__}{json.dumps(arguments)}".encode()
     values = part.state_dict() if isinstance(part, nn.Module) else {"": part}
     for name, value in sorted(values.items()):
         yield f"{name} {value.dtype} {tuple(value.shape)}".encode()
         yield value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
-def _parts(
-    value: object, seen: dict[int, object], depth: int
-) -> Iterator[nn.Module | Tensor | Array]:
+def _settings(module: nn.Module) -> dict[str, Any]:
+    """Plain attributes of a module, such as a scale or a slope."""
+    kept = {k: v for k, v in vars(module).items() if not k.startswith("_") and k != "training"}
+    return {k: v for k, v in sorted(kept.items()) if isinstance(v, bool | int | float | str)}
+
+
+def _parts(value: object, seen: dict[int, object], depth: int) -> Iterator[Part]:
+    if isinstance(value, bool | int | float | str):  # equal numbers may be one object
+        yield value
+        return
     if id(value) in seen or depth == 0:
         return
     seen[id(value)] = value
+    if isinstance(value, FunctionType):
+        yield value.__code__
     if isinstance(value, nn.Module | Tensor) or (
         isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
     ):

@@ -40,6 +40,14 @@ def describe(model: nn.Module) -> dict[str, Any]:
             "of the same name, so that a file can say how to build it; set them in __init__"
         )
     arguments = {n: plain(getattr(model, n)) for n in names}
+    for name, value in arguments.items():
+        try:
+            json.dumps(value)
+        except TypeError as error:
+            raise ValueError(
+                f"expected {kind.__name__} to take numbers, texts and lists of them, which a file "
+                f"can hold; its argument {name} is a {type(value).__name__}"
+            ) from error
     return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
 
 
@@ -189,6 +197,8 @@ def _read_model(path: Path, weights: bool) -> tuple[dict[str, Any], dict[str, Te
 def _content(value: object) -> dict[str, Any]:
     if not isinstance(value, dict) or not isinstance(value.get("class_path"), str):
         raise ValueError(f"expected the description of a model, got {value!r:.60}")
+    if not all(isinstance(value.get(key, {}), dict) for key in ("about", "init_args")):
+        raise ValueError("expected about and init_args to be mappings")
     return value
 
 

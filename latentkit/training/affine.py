@@ -18,7 +18,12 @@ def random_affine(x: Tensor, generator: torch.Generator) -> Tensor:
 
     Returns:
         (N, C, H, W); zero (black) where the image does not reach.
+
+    Raises:
+        ValueError: for signals and volumes; use no consistency term there.
     """
+    if x.ndim != 4:
+        raise ValueError(f"expected images (N, C, H, W) to change, got {tuple(x.shape)}")
     u = 2 * torch.rand(5, len(x), generator=generator, device=x.device) - 1
     angle, scale = ROTATION * u[0], 1 + SCALE * u[1]
     cos, sin = scale * angle.cos(), scale * angle.sin()

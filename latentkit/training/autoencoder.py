@@ -50,7 +50,7 @@ class AutoencoderTraining(Training):
         loss = F.mse_loss(self.decode(self.encode(batch[0])), batch[0])
         self.iteration += 1
         self.log("train/mse", loss, prog_bar=True)
-        return loss
+        return self.finite(loss)
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str) -> None:
         loss = F.mse_loss(self.decode(self.encode(batch[0])), batch[0])

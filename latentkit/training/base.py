@@ -10,7 +10,8 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from latentkit.store import checkpoint_entry
+from latentkit.protocols import Part
+from latentkit.store import checkpoint_entry, describe
 
 
 class Training(pl.LightningModule, ABC):
@@ -32,6 +33,7 @@ class Training(pl.LightningModule, ABC):
 
     def __init__(self, model: nn.Module, seed: int) -> None:
         super().__init__()
+        describe(model)  # now, not after an epoch: a checkpoint must say how to build the model
         # A loaded model comes in evaluation mode, in which batch norm would never learn.
         self.model, self.seed = model.train(), seed
         self.about: dict[str, Any] = {}
@@ -46,6 +48,20 @@ class Training(pl.LightningModule, ABC):
         words = np.random.SeedSequence([self.seed, self.global_rank, *stream]).generate_state(2)
         key = int(words[0]) << 31 | int(words[1]) >> 1
         return torch.Generator(self.device).manual_seed(key)
+
+    def finite(self, loss: Tensor) -> Tensor:
+        """Gives the loss back, or stops the run where it is no number."""
+        if not loss.isfinite():
+            raise ValueError(
+                f"the loss is {loss.item()} at iteration {int(self.iteration)}: "
+                "try a smaller learning rate; the last checkpoint is from before"
+            )
+        return loss
+
+    def explainable(self) -> Mapping[str, Part]:
+        """The model's networks, for explanation."""
+        parts: Mapping[str, Part] = self.portable().explainable()  # type: ignore[operator]
+        return parts
 
     @abstractmethod
     def portable(self) -> nn.Module:

@@ -43,6 +43,12 @@ class GANTraining(Training):
         seed: int = 0,
     ) -> None:
         super().__init__(check_networks(model, "generator", "discriminator"), seed)
+        layers: Any = model.discriminator
+        if penalty > 0 and any("BatchNorm" in type(m).__name__ for m in layers.modules()):
+            raise ValueError(
+                "a gradient penalty needs a discriminator without batch norm, which mixes the "
+                "samples: set norm to none or spectral, or penalty to 0"
+            )
         self.save_hyperparameters(ignore=["model"])
         self.automatic_optimization = False
         self.loss = AdversarialLoss(loss, penalty, penalty_every)
@@ -135,7 +141,7 @@ def discriminator_step(
         penalty = objective.weighted_penalty(training.discriminate, real, fake, noise)
         values["train/penalty"], loss = penalty, loss + penalty
     optimizer.zero_grad()
-    training.manual_backward(loss)
+    training.manual_backward(training.finite(loss))
     optimizer.step()
     training.log_dict(values)
 
@@ -144,7 +150,7 @@ def generator_step(training: Any, optimizer: Any, loss: Tensor) -> None:  # noqa
     """Steps the optimizer's networks on `loss`, leaving the discriminator without gradients."""
     optimizer.zero_grad()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    training.manual_backward(loss, inputs=parameters)
+    training.manual_backward(training.finite(loss), inputs=parameters)
     optimizer.step()
     updates = int(training.iteration) // int(training.critic_steps)
     training.ema.update(training.model.generator, updates)

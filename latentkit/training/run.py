@@ -19,6 +19,7 @@ class RunFolder(pl.Callback):
 
     def __init__(self) -> None:
         self.best = inf
+        self._validated = False
 
     def state_dict(self) -> dict[str, float]:
         """The best value so far, for resuming."""
@@ -30,6 +31,7 @@ class RunFolder(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tells the module where its data came from, for its checkpoints."""
+        self._validated = False
         if isinstance(pl_module, Training):
             pl_module.about |= _origin(trainer, pl_module)
 
@@ -37,6 +39,7 @@ class RunFolder(pl.Callback):
         """Writes the model and its metrics if it is the best so far."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
+        self._validated = True
         scores = _scores(trainer)
         value = scores.get(getattr(pl_module, "monitor", None) or "", -inf)
         if value == -inf or value < self.best:
@@ -44,15 +47,14 @@ class RunFolder(pl.Callback):
             self._write(trainer, pl_module, scores)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes the model if no validation did."""
-        folder = _folder(trainer)
-        if folder and (not (folder / MODEL_FILE).exists() or _monitors_nothing(pl_module)):
+        """Writes the model if no validation of this run did, or if the latest is kept."""
+        if not self._validated or _monitors_nothing(pl_module):
             self._write(trainer, pl_module, _scores(trainer))
 
     def _write(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, scores: dict[str, float]
     ) -> None:
-        folder = _folder(trainer)
+        folder = folder_of(trainer)
         if folder is None or not trainer.is_global_zero or not isinstance(pl_module, Training):
             return
         iteration = int(pl_module.iteration)
@@ -65,9 +67,13 @@ def _monitors_nothing(module: pl.LightningModule) -> bool:
     return getattr(module, "monitor", None) is None
 
 
-def _folder(trainer: pl.Trainer) -> Path | None:
-    """Where the logger writes; None without one (`logger=False`, `fast_dev_run`)."""
-    return Path(trainer.log_dir) if trainer.loggers and trainer.log_dir else None
+def folder_of(trainer: pl.Trainer) -> Path | None:
+    """Where the logger writes; None without one (`logger=False`, `fast_dev_run`).
+
+    Unlike `trainer.log_dir` it asks no other process, so one process alone may call it.
+    """
+    folder = trainer.loggers[0].log_dir if trainer.loggers else None
+    return Path(folder) if folder else None
 
 
 def _scores(trainer: pl.Trainer) -> dict[str, float]:

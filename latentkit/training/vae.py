@@ -80,7 +80,7 @@ class VAETraining(Training):
         loss = nll + beta * free_bits(kl, self.free_bits)
         total = kl.sum(1).mean()
         self.log_dict({"train/loss": loss, "train/nll": nll, "train/kl": total, "train/beta": beta})
-        return loss
+        return self.finite(loss)
 
     def _evaluate(self, x: Tensor, index: int, stage: str) -> None:
         nll, kl, mean = self._bound(x, self.noise(index))

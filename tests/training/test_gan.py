@@ -223,3 +223,10 @@ def test_the_cycle_weights_reach_the_loss(make, part):
         losses.append(training._generator_loss(z, fake).item())
     key = {"beta_n": "train/cycle_n", "beta_c": "train/cycle_c"}[part]
     assert losses[1] - losses[0] == pytest.approx(logged[key], rel=1e-3)
+
+
+def test_batch_norm_and_a_gradient_penalty_exclude_each_other():
+    model = DCGAN((1, 8, 8), 4, 4, 8, norm="batch")
+    with pytest.raises(ValueError, match="without batch norm"):
+        GANTraining(model)
+    GANTraining(model, penalty=0.0)

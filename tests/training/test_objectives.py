@@ -194,3 +194,9 @@ def test_a_gan_needs_its_networks(make):
         GANTraining(model)
     with pytest.raises(ValueError, match="got Module without generator, discriminator"):
         GANTraining(nn.Module())
+
+
+@pytest.mark.parametrize("kind", ["autoencoder", "vae", "gan", "clustergan"])
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_iteration(make, few, trainer, kind):
+    with pytest.raises(ValueError, match=r"the loss is (nan|inf|-inf) at iteration \d+"):
+        trainer(max_epochs=20).fit(make(kind, lr=1e20), few())
