@@ -245,7 +245,9 @@ def test_a_foreign_class_behind_one_of_our_modules_is_not_built(path, monkeypatc
 )
 def test_arguments_that_do_not_fit(path, init_args):
     rewritten(path, path, init_args=init_args)
-    with pytest.raises(ValueError, match=r"arguments do not fit latentkit.models.vae.VAE|to be mappings"):
+    with pytest.raises(
+        ValueError, match=r"arguments do not fit latentkit.models.vae.VAE|to be mappings"
+    ):
         load(path)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from latentkit.models import dcgan
 from latentkit.training import clustergan, gan
 
 both = pytest.mark.parametrize("name", ["gan", "clustergan"])
@@ -226,7 +227,7 @@ def test_the_cycle_weights_reach_the_loss(make, part):
 
 
 def test_batch_norm_and_a_gradient_penalty_exclude_each_other():
-    model = DCGAN((1, 8, 8), 4, 4, 8, norm="batch")
+    model = dcgan.DCGAN((1, 8, 8), 4, 4, 8, norm="batch")
     with pytest.raises(ValueError, match="without batch norm"):
-        GANTraining(model)
-    GANTraining(model, penalty=0.0)
+        gan.GANTraining(model)
+    gan.GANTraining(model, penalty=0.0)
