@@ -17,7 +17,7 @@ from latentkit.explain.directions import (
     effect,
     reading,
 )
-from latentkit.explain.faithfulness import direction_retrieval
+from latentkit.explain.faithfulness import direction_retrieval, wilson
 from latentkit.explain.hooks import find_layer
 from latentkit.latent.render import decode_path
 from latentkit.protocols import Part, Score
@@ -45,6 +45,10 @@ def explain_directions(
     """Draws one atlas for each direction and one of all, and measures the readings."""
     source.require("decode")
     layers = _layers(source, layer)
+    read = {name: layers[name] or part.layers[0] for name, part in parts_of(source).items()}
+    how = [f"readings by {method} at " + ", ".join(f"{k} {v}" for k, v in read.items())] * bool(
+        read
+    )
     z = source.latents(max(rows, _MEASURED), results.common.seed).to(source.device)
     maps = [
         _maps_of(source, z, d.to(source.device), layers, method)
@@ -58,13 +62,13 @@ def explain_directions(
     first = {q: torch.stack([m[q][0] for m in maps]).cpu() for q in maps[0]}
     overview = Panel(torch.stack([w[0] for w in walks]), first)
     summary = [f"{q}: {_summary(v)}" for q, v in numbers.items()]
-    results.figure(atlas(overview, list(found.names), "directions of one image", summary))
+    results.figure(atlas(overview, list(found.names), "directions of one image", summary + how))
     for k, name in enumerate(found.names):
         panel = Panel(walks[k], {q: m[:rows].cpu() for q, m in maps[k].items()})
         verdict = [f"{q}: {_verdict(v, k)}" for q, v in numbers.items()]
-        picture = atlas(panel, [f"image {i + 1}" for i in range(rows)], name, verdict)
+        picture = atlas(panel, [f"image {i + 1}" for i in range(rows)], name, verdict + how)
         results.figure(picture, results.path(f"direction_{k + 1}.png"))
-    settings = {"method": method, "layer": layer, "step": step, "directions": found.method}
+    settings = {"method": method, "layers": read, "step": step, "directions": found.method}
     for line in summary:
         print(line)
     results.finish({"retrieval": numbers, "names": found.names}, source, **settings)
@@ -121,13 +125,15 @@ def _measure(maps: list[dict[str, Tensor]]) -> dict[str, dict[str, Any]]:
             "chance": result.chance,
             "per_direction": result.per_direction.tolist(),
             "trials": result.trials,
+            "images": result.trials // len(maps),
         }
     return measured
 
 
 def _verdict(measured: dict[str, Any], k: int) -> str:
     share, chance = measured["per_direction"][k], measured["chance"]
-    warning = " - UNFAITHFUL here: no better than a guess" if share < 2 * chance else ""
+    guess = wilson(share, measured["images"])[0] <= chance
+    warning = " - UNFAITHFUL here: no better than a guess" if guess else ""
     return f"told from the other directions in {share:.0%} of images (chance {chance:.0%}){warning}"
 
 
@@ -136,6 +142,7 @@ def _summary(measured: dict[str, Any]) -> str:
     return (
         f"direction retrieval {measured['accuracy']:.2f} "
         f"(95 % {low:.2f} to {high:.2f}, chance {measured['chance']:.2f})"
+        + (" - UNFAITHFUL here: no better than a guess" if low <= measured["chance"] else "")
     )
 
 
@@ -161,11 +168,17 @@ def explain_scores(
     for name, (part, score) in chosen.items():
         x = images.to(source.device)
         maps[name] = cam(part.module, layer or part.layers[0], x, score, method)
-    results.figure(heatmaps(images, {k: v.raw.cpu() for k, v in maps.items()}, method))
+    titles = {name: f"{name}\n({_owner(name)} {v.layer})" for name, v in maps.items()}
+    results.figure(heatmaps(images, {titles[k]: v.raw.cpu() for k, v in maps.items()}, method))
     layers = {name: heat.layer for name, heat in maps.items()}
     empty = {name: int(heat.degenerate.sum()) for name, heat in maps.items()}
     numbers = {"images": len(images), "degenerate": empty}
     results.finish(numbers, source, method=method, layers=layers, question="reading")
+
+
+def _owner(score: str) -> str:
+    """The network that computes a score."""
+    return "discriminator" if score in {"real", "fake"} else "encoder"
 
 
 def _score(name: str, source: Source) -> tuple[Part, Score]:

@@ -157,7 +157,7 @@ def _find_checkpoint(wanted: str, name: str) -> Path:
     path = Path(wanted)
     if wanted != "last":
         path = path / CHECKPOINT_FILE if path.is_dir() else path
-        if not path.is_file():
+        if not path.is_file() or path.suffix != ".ckpt":
             raise ValueError(
                 f"expected --ckpt_path last, a .ckpt file or a run folder, got {wanted}"
             )

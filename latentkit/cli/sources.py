@@ -19,7 +19,6 @@ from latentkit import store
 from latentkit.cli.parser import Common
 from latentkit.data.base import ImageData, Split
 from latentkit.data.mnist5k import MNIST5k
-from latentkit.latent.render import decode_batches
 
 BATCH = 256  # images or latents in one call of a network
 
@@ -90,15 +89,31 @@ class Source:
         """(N, C, *S) -> (N, *Z), in batches, on the CPU."""
         self.require("encode")
         batches = _watched(torch.split(images, BATCH), "encode")
-        return torch.cat([self.model.encode(x.to(self.device)).cpu() for x in batches])
+        return torch.cat([self._run("encode", x).cpu() for x in batches])
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """(N, *Z) -> (N, C, *S), in batches, on the CPU."""
         self.require("decode")
         batches = _watched(torch.split(latents, BATCH), "decode")
-        decode = self.model.decode
-        return torch.cat([decode_batches(decode, z.to(self.device)).cpu() for z in batches])
+        return torch.cat([self._run("decode", z).cpu() for z in batches])
+
+    def _run(self, what: str, batch: Tensor) -> Tensor:
+        """Runs encode or decode on one batch; a refusal of the user's own model is his mistake."""
+        try:
+            result = getattr(self.model, what)(batch.to(self.device))
+        except RuntimeError as error:
+            if type(self.model).__module__.startswith("latentkit."):
+                raise
+            raise ValueError(
+                f"{what} of {self.name} refused a batch of shape {tuple(batch.shape)}: {error}"
+            ) from error
+        if not isinstance(result, Tensor) or len(result) != len(batch):
+            got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+            raise ValueError(
+                f"expected {what} of {self.name} to return a tensor of {len(batch)} rows, got {got}"
+            )
+        return result
 
     def images(self, split: Split, limit: int | None = None) -> tuple[Tensor, Tensor]:
         """The first images (N, C, *S) of a split and their labels (N,)."""

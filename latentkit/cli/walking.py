@@ -50,7 +50,11 @@ def interpolate(
     )
     source.require("decode")
     names = [from_, *(through or []), to]
-    anchors = torch.cat([endpoint(name, source, common.seed) for name in names])
+    ends = [endpoint(name, source, common.seed) for name in names]
+    if len({end.shape for end in ends}) > 1:
+        shapes = ", ".join(f"{n} {tuple(e.shape[1:])}" for n, e in zip(names, ends, strict=True))
+        raise ValueError(f"expected endpoints of one latent size, got {shapes}")
+    anchors = torch.cat(ends)
     path = chain(anchors, steps, _kind(method, source))
     images = decode_path(source.decode, path[None])[0]
     strip, frames = grid(images, len(images)), [enlarged(image, 256) for image in images]

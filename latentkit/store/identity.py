@@ -39,6 +39,14 @@ def fingerprint(model: object) -> str:
     return digest.hexdigest()[:16]
 
 
+def modules_in(model: object) -> list[nn.Module]:
+    """The networks that an object is, holds, or uses in its functions."""
+    seen: dict[int, object] = {}
+    roots = [model, getattr(model, "encode", None), getattr(model, "decode", None)]
+    parts = (part for root in roots for part in _parts(root, seen, _DEPTH))
+    return [part for part in parts if isinstance(part, nn.Module)]
+
+
 def _bytes(part: Part) -> Iterator[bytes]:
     if isinstance(part, CodeType):
         plain = [c for c in part.co_consts if isinstance(c, bool | int | float | str)]

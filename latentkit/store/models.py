@@ -150,7 +150,11 @@ def _from_factory(source: str, device: str | torch.device) -> Any:  # noqa: ANN4
             f"expected {source} to return an object with `encode` and/or `decode`, "
             f"got {type(built).__name__}"
         )
-    return built.to(device).eval() if isinstance(built, nn.Module) else built
+    from latentkit.store.identity import modules_in  # which needs this module in turn
+
+    for module in modules_in(built):  # also those behind its functions: nobody else would
+        module.to(device).eval()
+    return built
 
 
 def _read(source: str | Path, *, weights: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -64,7 +64,9 @@ def heatmaps(images: Tensor, maps: Mapping[str, Tensor], method: str) -> Figure:
     """
     rows, columns = len(images), 1 + len(maps)
     figure = Figure(figsize=(1.6 * columns + 0.8, 1.5 * rows + 0.8), layout="constrained")
-    figure.suptitle(f"where the network reads the score ({method})", fontsize=10)
+    figure.suptitle(
+        f"where a network reads a score ({method}; faithfulness not measured)", fontsize=10
+    )
     grid = figure.subplots(rows, columns, squeeze=False)
     for r in range(rows):
         show_image(grid[r][0], images[r])

@@ -28,6 +28,11 @@ class ImageGrids(pl.Callback):
     """
 
     def __init__(self, every: int = 1, count: int = 32) -> None:
+        if every < 0 or count < 1:
+            raise ValueError(
+                "expected pictures.every of 0 or more and pictures.count of 1 or more, "
+                f"got {every} and {count}"
+            )
         self.every, self.count = every, count
         self._seen = 0
 

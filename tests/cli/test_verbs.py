@@ -8,6 +8,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch.nn import functional
 
 import latentkit
+from latentkit.cli import main
 from latentkit.cli.sources import open_data
 from latentkit.store import fingerprint
 from tests.cli.conftest import SHAPE, SIDE, result
@@ -367,3 +368,43 @@ def test_images_of_another_size_are_brought_to_the_models(ok, place):
     ok("reconstruct", "ae.safetensors", "--data", "big.npz", "--split", "train")
     assert result(place / "outputs/reconstruct/result.json")["numbers"]["images"] == 16
     assert latentkit.load("ae.safetensors").shape == SHAPE
+
+
+OWN = """
+from types import SimpleNamespace
+import torch
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3), torch.nn.BatchNorm1d(3))
+def trains():
+    return SimpleNamespace(encode=net.encode if hasattr(net, "encode") else (lambda x: net(x)))
+def pair():
+    return SimpleNamespace(encode=lambda x: (x.flatten(1), x.flatten(1)))
+def decoder():
+    return SimpleNamespace(decode=lambda z: (z @ torch.ones(4, 64)).reshape(-1, 1, 8, 8))
+"""
+
+
+def test_networks_behind_functions_are_put_into_evaluation_mode(tmp_path, monkeypatch):
+    (tmp_path / "own_nets.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    x = torch.rand(6, 1, 8, 8)
+    encode = latentkit.load("own_nets:trains").encode
+    assert torch.allclose(encode(x)[:1], encode(x[:1]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "fragment"),
+    [
+        ("encode own_nets2:pair --data x.npz", "to return a tensor of"),
+        ("interpolate own_nets2:decoder --from z3.npy --to z3.npy", "refused a batch of shape"),
+        ("interpolate own_nets2:decoder --from z3.npy --to z4.npy", "endpoints of one latent size"),
+    ],
+)
+def test_a_mistake_of_an_own_model_is_one_sentence(words, fragment, tmp_path, monkeypatch, capsys):
+    (tmp_path / "own_nets2.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    np.save("z3.npy", np.ones(3, np.float32))
+    np.save("z4.npy", np.ones(4, np.float32))
+    np.savez("x.npz", x=np.zeros((20, 8, 8), np.uint8))
+    assert main(words.split()) == 2
+    assert fragment in capsys.readouterr().err
