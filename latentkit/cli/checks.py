@@ -38,6 +38,17 @@ def check_precision(trainer: Any) -> None:  # noqa: ANN401  (a jsonargparse Name
         raise ValueError("expected trainer.precision 32-true or bf16-mixed on a CPU, got 16-mixed")
 
 
+def plain_ddp(trainer: Any) -> bool:  # noqa: ANN401  (a jsonargparse Namespace)
+    """Whether Lightning would take `ddp` without further options: named, or for several devices."""
+    if trainer.strategy == "auto":
+        devices = trainer.devices
+        if str(devices) in {"auto", "-1"}:
+            devices = 1 if trainer.accelerator == "cpu" else torch.cuda.device_count()
+        count = len(devices) if isinstance(devices, list) else int(str(devices).split(",")[-1])
+        return count > 1 or trainer.num_nodes > 1 or "," in str(devices)
+    return bool(trainer.strategy == "ddp")
+
+
 def check_checkpoint(path: str, training: Training) -> None:
     """Refuses a checkpoint of another model, and says what differs."""
     read_about(path)  # a ValueError for a file that is damaged or no checkpoint of ours

@@ -11,9 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -24,9 +22,11 @@ from latentkit.cli.checks import (
     check_precision,
     check_seed,
     check_shapes,
+    plain_ddp,
 )
 from latentkit.store import CHECKPOINT_FILE, atomic
 from latentkit.training.base import Training
+from latentkit.training.predictions import write_predictions
 from latentkit.training.run import RunFolder, folder_of
 from latentkit.views.tensorboard import ImageGrids
 
@@ -116,6 +116,8 @@ class TrainingCLI(LightningCLI):
             check_checkpoint(config.ckpt_path, self.model)
         if config.trainer.logger is None:
             kwargs["logger"] = self._logger(config)
+        if not self.model.automatic_optimization and plain_ddp(config.trainer):
+            kwargs["strategy"] = "ddp_find_unused_parameters_true"  # each step trains one network
         return super().instantiate_trainer(**kwargs)
 
     def after_instantiate_classes(self) -> None:
@@ -139,18 +141,12 @@ class TrainingCLI(LightningCLI):
         if folder and self.trainer.is_global_zero:
             print(f"run: {folder}")
 
-    def before_predict(self) -> None:
-        """Refuses what would lose predictions."""
-        if self.trainer.world_size > 1:
-            raise ValueError("predict runs on one device: add --trainer.devices 1")
-
     def after_predict(self) -> None:
         """Writes the predictions beside the checkpoint they were made with."""
-        parts = self.trainer.predict_loop.predictions
         path = Path(self.config.predict.ckpt_path).parent / "predictions.npy"
-        with atomic(path) as temporary:
-            np.save(temporary, torch.cat(parts).float().numpy())
-        print(f"predictions: {path}")
+        write_predictions(self.trainer, path)
+        if self.trainer.is_global_zero:
+            print(f"predictions: {path}")
 
 
 def _find_checkpoint(wanted: str, name: str) -> Path:

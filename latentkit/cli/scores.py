@@ -80,7 +80,8 @@ def _bound(source: Source, model: VAE, images: Tensor, seed: int) -> dict[str, f
     for batch in torch.split(images, BATCH):
         x = batch.to(source.device)
         mean, log_var = model.posterior(x)
-        nll.append(model.nll(x, reparameterise(mean, log_var, generator)))
+        noise = torch.randn(mean.shape, generator=generator, device=source.device)
+        nll.append(model.nll(x, reparameterise(mean, log_var, noise)))
         kl.append(kl_to_standard_normal(mean, log_var))
         means.append(mean)
     total, spread = torch.cat(kl).sum(1).mean(), torch.cat(means).var(0)

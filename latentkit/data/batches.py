@@ -62,7 +62,7 @@ class BatchIndices(DistributedSampler[Tensor]):
 
     def _share(self) -> Tensor:
         """The indices of this process, in order."""
-        rank, world = _process()
+        rank, world = process()
         order = torch.arange(self.n)
         if self.shuffle:
             order = torch.randperm(self.n, generator=keyed_generator(self.seed, self.epoch))
@@ -70,11 +70,11 @@ class BatchIndices(DistributedSampler[Tensor]):
         return order[places % max(self.n, 1)]
 
     def _share_size(self) -> int:
-        _, world = _process()
+        _, world = process()
         return self.n // world if self.shuffle else -(-self.n // world)
 
 
-def _process() -> tuple[int, int]:
+def process() -> tuple[int, int]:
     """Rank and number of processes."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return 0, 1

@@ -6,7 +6,6 @@ pixels instead of summing would silently weigh the KL term several hundred times
 
 import math
 
-import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from torch import Tensor
 
@@ -63,7 +62,6 @@ def free_bits(kl: Tensor, nats: float) -> Tensor:
     return kl.mean(0).clamp(min=nats).sum()
 
 
-def reparameterise(mean: Tensor, log_var: Tensor, generator: torch.Generator) -> Tensor:
-    """Draws z ~ N(mean, exp(log_var)), differentiably: (N, D), (N, D) -> (N, D)."""
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+def reparameterise(mean: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
+    """Turns standard normal noise into z ~ N(mean, exp(log_var)), differentiably: all (N, D)."""
     return mean + (0.5 * log_var).exp() * noise

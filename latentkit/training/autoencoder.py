@@ -54,7 +54,7 @@ class AutoencoderTraining(Training):
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str) -> None:
         loss = F.mse_loss(self.decode(self.encode(batch[0])), batch[0])
-        self.log(f"{stage}/mse", loss, prog_bar=True, batch_size=len(batch[0]))
+        self.log(f"{stage}/mse", loss, prog_bar=True, batch_size=len(batch[0]), sync_dist=True)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:  # noqa: ARG002
         """Logs the error on held-out images."""

@@ -1,15 +1,16 @@
 """What every training objective shares: noise that can be repeated, portable models, resuming."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_info
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
+from latentkit.data.batches import process
 from latentkit.protocols import Part
 from latentkit.store import checkpoint_entry, describe
 
@@ -40,14 +41,41 @@ class Training(pl.LightningModule, ABC):
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
 
     def noise(self, batch: int | None = None) -> torch.Generator:
-        """A generator keyed by (seed, rank, iteration), or by `batch` during evaluation.
+        """A generator keyed by (seed, iteration), or by `batch` during evaluation.
 
         No draw depends on what was drawn before, so a resumed run repeats an uninterrupted one.
+        All processes get the same one: see `share`.
         """
         stream = (0, int(self.iteration)) if batch is None else (1, batch)
-        words = np.random.SeedSequence([self.seed, self.global_rank, *stream]).generate_state(2)
+        words = np.random.SeedSequence([self.seed, *stream]).generate_state(2)
         key = int(words[0]) << 31 | int(words[1]) >> 1
         return torch.Generator(self.device).manual_seed(key)
+
+    def share(self, n: int, draw: Callable[[int], Tensor]) -> Tensor:
+        """This process's `n` rows of what `draw` gives for the batch of all processes.
+
+        They lie as `latentkit.data` deals out the images, so several processes together draw what
+        one process with the whole batch would.
+        """
+        rank, world = process()
+        return draw(n * world)[rank::world]
+
+    def gathered(self, parts: list[Tensor], stage: str) -> Tensor:
+        """Puts together what all processes collected over an evaluation: (N, ...) in order.
+
+        Args:
+            parts: this process's rows, batch by batch; emptied.
+            stage: "val" or "test", whose data set's size tells which images of the last round were
+                only there to make the shares equal.
+        """
+        own = torch.cat(parts)
+        parts.clear()
+        if process()[1] == 1:
+            return own
+        shares = [torch.empty_like(own) for _ in range(process()[1])]
+        distributed.all_gather(shares, own.contiguous())
+        loader: Any = getattr(self.trainer, f"{stage}_dataloaders")
+        return torch.stack(shares, 1).flatten(0, 1)[: len(loader.dataset)]
 
     def finite(self, loss: Tensor) -> Tensor:
         """Gives the loss back, or stops the run where it is no number."""

@@ -20,8 +20,10 @@ from latentkit.training.base import Training, adam
 from latentkit.training.ema import EMA, with_generator
 from latentkit.training.gan import (
     discriminator_step,
+    frozen,
     generator_due,
     generator_step,
+    latents,
     log_realness,
 )
 
@@ -70,7 +72,8 @@ class ClusterGANTraining(Training):
         self.loss = AdversarialLoss(loss, penalty, penalty_every)
         self.critic_steps, self.lr, self.betas = critic_steps, lr, betas
         self.ema = EMA(model.generator, ema_decay)
-        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._probabilities: list[Tensor] = []
+        self._labels: list[Tensor] = []
 
     @property
     def prior(self) -> Any:  # noqa: ANN401  (any Prior)
@@ -107,7 +110,7 @@ class ClusterGANTraining(Training):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:  # noqa: ARG002
         """One discriminator step and, when it is due, one step of generator and encoder."""
         noise, optimizers = self.noise(), self.optimizers()
-        z = self.prior.sample(len(batch[0]), generator=noise)
+        z = latents(self, len(batch[0]), noise)
         with torch.set_grad_enabled(generator_due(self)):
             fake = self.model.decode(z)
         discriminator_step(self, optimizers[0], batch[0], fake, noise)  # type: ignore[index]
@@ -121,7 +124,8 @@ class ClusterGANTraining(Training):
     def _generator_loss(self, z: Tensor, fake: Tensor) -> Tensor:
         z_n, z_c = self.prior.split(z)
         recovered, logits = self.model.code(fake)
-        adversarial = self.loss.for_generator(self.discriminate(fake))
+        with frozen(self.model.discriminator):
+            adversarial = self.loss.for_generator(self.discriminate(fake))
         cycle_n, cycle_c = continuous_cycle(recovered, z_n), class_cycle(logits, z_c)
         values = {"generator": adversarial, "cycle_n": cycle_n, "cycle_c": cycle_c}
         self.log_dict({f"train/{k}": v for k, v in values.items()})
@@ -135,19 +139,20 @@ class ClusterGANTraining(Training):
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], index: int, stage: str) -> None:
         log_realness(self, batch[0], index, stage)
-        self._seen.append((self.model.code(batch[0])[1].softmax(1), batch[1]))
+        self._probabilities.append(self.model.code(batch[0])[1].softmax(1))
+        self._labels.append(batch[1])
 
     def _log_clusters(self, stage: str) -> None:
-        probability = torch.cat([p for p, _ in self._seen])
-        labels = torch.cat([y for _, y in self._seen])
-        self._seen.clear()
+        probability = self.gathered(self._probabilities, stage)
+        labels = self.gathered(self._labels, stage)
         clusters = probability.argmax(1)
         share = clusters.bincount(minlength=self.model.classes) / len(clusters)
         values = {"confidence": probability.amax(1).mean(), "clusters_used": share.count_nonzero()}
         if (labels >= 0).all():  # -1 marks images without a label
             scores = {"acc": accuracy, "nmi": nmi, "ari": ari}
             values |= {k: torch.tensor(f(labels, clusters)) for k, f in scores.items()}
-        self.log_dict({f"{stage}/{k}": v.float() for k, v in values.items()}, prog_bar=True)
+        named = {f"{stage}/{k}": v.float() for k, v in values.items()}
+        self.log_dict(named, prog_bar=True, sync_dist=True)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Logs the discriminator's view and collects the encoder's clusters."""

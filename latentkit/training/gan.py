@@ -1,8 +1,12 @@
 """Trains a GAN: every batch the discriminator, every `critic_steps`-th the generator too.
 
-Lightning's `global_step` counts both optimizers' steps here; `iteration` counts batches.
+Lightning's `global_step` counts both optimizers' steps here; `iteration` counts batches. The
+networks take turns, so several devices need the strategy `ddp_find_unused_parameters_true`, which
+the command line chooses by itself.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -86,12 +90,13 @@ class GANTraining(Training):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:  # noqa: ARG002
         """One discriminator step and, when it is due, one generator step on the same fakes."""
         noise, optimizers = self.noise(), self.optimizers()
-        z = self.prior.sample(len(batch[0]), generator=noise)
+        z = latents(self, len(batch[0]), noise)
         with torch.set_grad_enabled(generator_due(self)):
             fake: Tensor = self.model.decode(z)  # type: ignore[operator]
         discriminator_step(self, optimizers[0], batch[0], fake, noise)  # type: ignore[index]
         if generator_due(self):
-            loss = self.loss.for_generator(self.discriminate(fake))
+            with frozen(self.model.discriminator):  # type: ignore[arg-type]
+                loss = self.loss.for_generator(self.discriminate(fake))
             self.log("train/generator", loss, prog_bar=True)
             generator_step(self, optimizers[1], loss)  # type: ignore[index]
         self.iteration += 1
@@ -118,6 +123,29 @@ def check_networks(model: nn.Module, *names: str) -> nn.Module:
             f"got {type(model).__name__} without {', '.join(missing)}"
         )
     return model
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Lets gradients flow through `network` while none are computed for its own weights.
+
+    Unlike `backward(inputs=...)` this also works on several devices, where every weight of the
+    graph has to take part.
+    """
+    trained = [p for p in network.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_()
+
+
+def latents(training: Any, n: int, noise: torch.Generator) -> Tensor:  # noqa: ANN401
+    """This process's share of the prior's samples: (n, *Z)."""
+    z: Tensor = training.share(n, lambda m: training.prior.sample(m, generator=noise))
+    return z
 
 
 def generator_due(training: Any) -> bool:  # noqa: ANN401  (any adversarial objective)
@@ -147,10 +175,9 @@ def discriminator_step(
 
 
 def generator_step(training: Any, optimizer: Any, loss: Tensor) -> None:  # noqa: ANN401
-    """Steps the optimizer's networks on `loss`, leaving the discriminator without gradients."""
+    """Steps the optimizer's networks on `loss`, which saw the discriminator frozen."""
     optimizer.zero_grad()
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    training.manual_backward(training.finite(loss), inputs=parameters)
+    training.manual_backward(training.finite(loss))
     optimizer.step()
     updates = int(training.iteration) // int(training.critic_steps)
     training.ema.update(training.model.generator, updates)
@@ -159,10 +186,10 @@ def generator_step(training: Any, optimizer: Any, loss: Tensor) -> None:  # noqa
 @torch.no_grad()
 def log_realness(training: Any, real: Tensor, index: int, stage: str) -> None:  # noqa: ANN401
     """Logs the mean logits of images (N, C, *S) and of as many generated ones."""
-    fake = training.decode(training.prior.sample(len(real), generator=training.noise(index)))
+    fake = training.decode(latents(training, len(real), training.noise(index)))
     values = {
         "real": training.discriminate(real).mean(),
         "fake": training.discriminate(fake).mean(),
     }
     named = {f"{stage}/logit_{k}": v for k, v in values.items()}
-    training.log_dict(named, batch_size=len(real))
+    training.log_dict(named, batch_size=len(real), sync_dist=True)

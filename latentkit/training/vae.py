@@ -69,7 +69,8 @@ class VAETraining(Training):
 
     def _bound(self, x: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         mean, log_var = self.model.posterior(x)
-        nll = self.model.nll(x, reparameterise(mean, log_var, noise)).mean()
+        normal = self.share(len(x), lambda n: self.model.prior.sample(n, generator=noise))
+        nll = self.model.nll(x, reparameterise(mean, log_var, normal)).mean()
         return nll, kl_to_standard_normal(mean, log_var), mean
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:  # noqa: ARG002
@@ -87,13 +88,12 @@ class VAETraining(Training):
         total = kl.sum(1).mean()
         values = {"negative_elbo": nll + total, "nll": nll, "kl": total}
         named = {f"{stage}/{k}": v for k, v in values.items()}
-        self.log_dict(named, prog_bar=True, batch_size=len(x))
+        self.log_dict(named, prog_bar=True, batch_size=len(x), sync_dist=True)
         self._means.append(mean)
 
     def _log_active(self, stage: str) -> None:
-        spread = torch.cat(self._means).var(0)
-        self._means.clear()
-        self.log(f"{stage}/active_units", (spread > _ACTIVE).sum().float())
+        spread = self.gathered(self._means, stage).var(0)
+        self.log(f"{stage}/active_units", (spread > _ACTIVE).sum().float(), sync_dist=True)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Logs the bound on held-out images."""

@@ -67,7 +67,7 @@ def test_without_drop_last_all_are_kept(n, sizes):
 def test_processes_share_an_epoch_in_equal_parts(monkeypatch, shuffle):
     shares = []
     for rank in range(3):
-        monkeypatch.setattr(batches, "_process", lambda rank=rank: (rank, 3))
+        monkeypatch.setattr(batches, "process", lambda rank=rank: (rank, 3))
         sampler = BatchIndices(100, 8, shuffle=shuffle)
         shares.append(flat(passed(sampler, 4)))
         assert len(sampler) == 5

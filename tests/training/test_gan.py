@@ -188,7 +188,7 @@ def test_clusters_are_scored_over_the_whole_split(make, few, trainer):
     assert got["val/ari"] == pytest.approx(adjusted_rand_score(labels, clusters), abs=1e-5)
     assert got["val/clusters_used"] == len(clusters.unique())
     assert got["val/confidence"] == pytest.approx(probability.amax(1).mean().item(), abs=1e-5)
-    assert training._seen == []
+    assert training._probabilities == training._labels == []
 
 
 def test_scores_of_clusters_that_are_known(make):
@@ -196,7 +196,8 @@ def test_scores_of_clusters_that_are_known(make):
     training.log_dict = lambda values, **_: seen.update({k: v.item() for k, v in values.items()})
     labels = torch.tensor([0, 0, 1, 1, 2, 2])
     clusters = torch.tensor([7, 7, 3, 3, 3, 5])  # five of six can be matched
-    training._seen = [(torch.nn.functional.one_hot(clusters, 10).float(), labels)]
+    training._probabilities = [torch.nn.functional.one_hot(clusters, 10).float()]
+    training._labels = [labels]
     training.on_test_epoch_end()
     assert seen["test/acc"] == pytest.approx(5 / 6)
     assert seen["test/clusters_used"] == 3

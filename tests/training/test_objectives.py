@@ -6,6 +6,7 @@ from torch import nn
 
 from latentkit.protocols import Decoder, Discriminator, Encoder, HasPrior
 from latentkit.testing import check_model
+from latentkit.training import base
 from latentkit.training.base import arguments
 from latentkit.training.vae import VAETraining
 
@@ -154,7 +155,7 @@ def draw(generator):
     return tuple(torch.rand(4, generator=generator).tolist())
 
 
-def test_noise_is_keyed_by_seed_rank_and_iteration(make, monkeypatch):
+def test_noise_is_keyed_by_seed_and_iteration(make):
     training = make("vae")
     first = draw(training.noise())
     torch.rand(3)
@@ -167,10 +168,20 @@ def test_noise_is_keyed_by_seed_rank_and_iteration(make, monkeypatch):
     seen.add(draw(training.noise(0)))
     seen.add(draw(training.noise(2)))  # evaluation, at a batch number equal to the iteration
     seen.add(draw(make("vae", seed=1).noise()))
-    monkeypatch.setattr(type(training), "global_rank", 1)
-    seen.add(draw(make("vae").noise()))
-    seen.add(draw(make("vae", seed=1).noise()))
-    assert len(seen) == 8
+    assert len(seen) == 6
+
+
+def test_processes_share_out_what_one_would_draw(make, monkeypatch):
+    training = make("vae")
+
+    def shares(world):
+        for rank in range(world):
+            monkeypatch.setattr(base, "process", lambda rank=rank: (rank, world))
+            noise = training.noise()
+            yield training.share(12 // world, lambda n: torch.rand(n, 2, generator=noise))  # noqa: B023
+
+    (whole,) = shares(1)
+    assert torch.equal(torch.stack(list(shares(3)), 1).flatten(0, 1), whole)
 
 
 def test_noise_of_evaluation_does_not_depend_on_how_long_was_trained(make):
