@@ -104,6 +104,7 @@ class ConvEncoder(nn.Module):
         norm: Norm = "none",
     ) -> None:
         super().__init__()
+        check_sizes(outputs=outputs, width=width)
         self.shape = tuple(shape)
         sizes = halvings(self.shape[1:])
         rank, widths = len(sizes[0]), _widths(len(sizes) - 1, width)
@@ -151,6 +152,7 @@ class ConvDecoder(nn.Module):
         norm: Norm = "none",
     ) -> None:
         super().__init__()
+        check_sizes(inputs=inputs, width=width)
         self.inputs, self.shape = inputs, tuple(shape)
         sizes = halvings(self.shape[1:])[::-1]
         rank, widths = len(sizes[0]), _widths(len(sizes) - 1, width)[::-1]
@@ -169,6 +171,13 @@ class ConvDecoder(nn.Module):
         check_shape(z, (self.inputs,), "latent")
         image: Tensor = self.to_image(self.stages(self.stem(z)))
         return image
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raises a ValueError, naming it, for a size that is not 1 or more."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"expected {name} of 1 or more, got {size}")
 
 
 def check_shape(x: Tensor, shape: Sequence[int], what: str) -> None:

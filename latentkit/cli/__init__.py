@@ -5,6 +5,7 @@ code 2 and one sentence; set LATENTKIT_TRACEBACK=1 to see where it was found.
 """
 
 import os
+import re
 import sys
 import warnings
 from argparse import ArgumentError
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("LATENTKIT_TRACEBACK") or not _is_mistake(error):
             raise
-        print(f"latentkit: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"latentkit: error: {_plain(str(error))}", file=sys.stderr)
         return 2
     return 0
 
@@ -110,6 +111,19 @@ def _is_mistake(error: Exception) -> bool:
     """Whether the error is of a kind that this package and the parsers raise for wrong input."""
     from_lightning = type(error).__name__ == "MisconfigurationException"
     return from_lightning or isinstance(error, ValueError | TypeError | OSError | ArgumentError)
+
+
+def _plain(message: str) -> str:
+    """One line; of jsonargparse's unions only what each subtype wanted."""
+    line = " ".join(message.split())
+    line = re.sub(r"Does not validate against any of the Union .*? Errors: - ", "", line)
+    line = re.sub(r" - Expected a <class 'NoneType'>", "", line)
+    line = re.sub(
+        r"Given value type: .*?Given value: NestedArg\(key='(.*?)', val=(.*?)\)", r"(\1 = \2)", line
+    )
+    line = re.sub(r"Given value type: <class '.*?'> Given value:", "but got", line)
+    line = re.sub(r" but got \{.*$", "", line)  # a whole section of the config
+    return re.sub(r"<class '(.*?)'>", r"\1", line)
 
 
 def _help() -> str:

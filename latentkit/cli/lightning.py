@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
 
@@ -121,7 +121,13 @@ class TrainingCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def after_instantiate_classes(self) -> None:
-        """Refuses data that the model cannot take, before the run has a folder."""
+        """Refuses what the model cannot take, before the run has a folder."""
+        if any(isinstance(c, WeightAveraging) for c in self.trainer.callbacks):  # type: ignore[attr-defined]
+            raise ValueError(
+                "weight averaging callbacks would change what checkpoints hold: leave them out; "
+                "GANs average their generator by themselves (ema_decay)"
+            )
+        self.model.configure_optimizers()  # a ValueError for a learning rate below 0
         if self.trainer.is_global_zero:  # one process reads, or downloads, before the others
             check_shapes(self.model, self.datamodule)
 

@@ -48,6 +48,8 @@ class ImageData(pl.LightningDataModule, ABC):
 
     def __init__(self, batch_size: int = 128, seed: int = 0, num_workers: int = 0) -> None:
         super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"expected batch_size of 1 or more, got {batch_size}")
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         self._splits: Splits | None = None
 

@@ -35,6 +35,11 @@ class RunFolder(pl.Callback):
         if isinstance(pl_module, Training):
             pl_module.about |= _origin(trainer, pl_module)
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Logs at least once an epoch, however short the epochs are."""
+        every = min(trainer.log_every_n_steps, trainer.num_training_batches)  # type: ignore[attr-defined]
+        trainer.log_every_n_steps = max(1, int(every))  # type: ignore[attr-defined]
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the model and its metrics if it is the best so far."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:

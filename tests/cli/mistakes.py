@@ -119,6 +119,9 @@ def write_models(folder):
     (folder / "factories.py").write_text(FACTORIES)
     small = Autoencoder((1, 8, 8), 2, 2, 4)
     latentkit.save(small, folder / "other_size.safetensors", {"data": DATA})
+    mnist = {"dataset": "torchvision.datasets.MNIST", "root": "nowhere"}
+    about = {"data": {"class_path": "latentkit.data.vision.Vision", "init_args": mnist}}
+    latentkit.save(Autoencoder((1, 28, 28), 2, 2, 4), folder / "of_mnist.safetensors", about)
 
 
 def write_endpoints(folder):
@@ -152,6 +155,7 @@ def write_data(folder):
         "wrong_argument": digits + "{sizes: 8}",
         "size_0": digits + "{size: 0}",
         "size_text": digits + "{size: big}",
+        "mnist5k": "class_path: latentkit.data.mnist5k.MNIST5k",
         "other_shape": digits + "{size: 8}",
     }
     for name, text in contents.items():

@@ -57,6 +57,7 @@ WALK scalar.npy => latent of real numbers
 interpolate DCGAN ENDS => dcgan.safetensors has no encode
 interpolate VAE ENDS --through nonsense => nonsense is no endpoint
 encode VAE --data none.npz => no data at none.npz: expected a YAML, a folder of images or an .npz
+encode of_mnist.safetensors --data mnist5k.yaml => which holds all images of MNIST5k
 encode VAE --data corrupt.npz => expected an .npz of plain arrays, got corrupt.npz
 encode VAE --data hollow.npz => expected the array 'x' in hollow.npz, got none
 encode VAE --data truncated.npz => expected an .npz of plain arrays, got truncated.npz

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cli.mistakes import check_mistake, read_table
+from tests.cli.mistakes import check_mistake, read_table, write_configs
 
 # The words of the command => what the message must hold.
 MISTAKES = """
@@ -36,9 +36,27 @@ GAN --trainer.precision 16-mixed => bf16-mixed on a CPU
 FIT --trainer.accelerator abacus => abacus
 FIT --data.init_args.size 16 => expected images of shape (1, 8, 8), the model's, got (1, 16, 16)
 FIT --seed_everything -1 => --seed_everything from 0
+FIT --data.init_args.batch_size 0 => batch_size of 1 or more, got 0
+FIT --model.init_args.lr -1 => learning rate: -1
+FIT --model.init_args.model.init_args.latent_dim 0 => outputs of 1 or more, got 0
+GAN --model.init_args.model.init_args.latent_dim 0 => inputs of 1 or more, got 0
+FIT --trainer.callbacks pytorch_lightning.callbacks.EMAWeightAveraging => weight averaging callbacks
 """
 
 
 @pytest.mark.parametrize(("words", "fragment"), read_table(MISTAKES))
 def test_a_mistake_gives_one_clear_line_and_leaves_nothing(typed, place, words, fragment):
     check_mistake(typed, place, words, fragment)
+
+
+def test_a_unions_error_says_only_what_was_wanted(typed, place):
+    """Trap 14: jsonargparse lists every subtype, with the key in the middle."""
+    write_configs(place)
+    done = typed("fit", "--config", "vae.yaml", "--trainer.max_epochs", "many")
+    assert done.err == (
+        'latentkit: error: Parser key "trainer.max_epochs": Expected a int but got many\n'
+    )
+    done = typed("fit", "--config", "typo.yaml")
+    assert "Union" not in done.err
+    assert "Option 'latent_dims' is not accepted" in done.err
+    assert len(done.err) < 300

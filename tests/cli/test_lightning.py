@@ -193,6 +193,32 @@ def test_last_goes_on_in_the_newest_run_of_this_config(fit, configs):
     }
 
 
+def test_last_does_not_pass_over_a_run_that_saved_nothing(fit, typed, configs):
+    fit("vae")
+    newest = configs / "checkpoints/vae/version_1"
+    newest.mkdir()
+    done = typed("fit", "--config", "vae.yaml", "--ckpt_path", "last")
+    assert done.code == 2
+    assert "the newest run, checkpoints/vae/version_1, has no last.ckpt" in done.err
+    assert list(newest.iterdir()) == []
+
+
+def test_the_learning_rate_stays_as_typed_to_the_end(fit, configs):
+    """Trap 6: Lightning leaves schedulers standing under manual optimisation; none is used."""
+    fit("dcgan", "--trainer.max_epochs", 3, "--model.init_args.lr", 0.003)
+    saved = checkpoint(configs / "checkpoints/dcgan/version_0/last.ckpt")
+    assert saved["lr_schedulers"] == []
+    rates = [g["lr"] for o in saved["optimizer_states"] for g in o["param_groups"]]
+    assert rates == [0.003, 0.003]
+
+
+def test_a_short_run_logs_its_training_loss(fit, configs):
+    fit("vae")
+    board = EventAccumulator(str(configs / "checkpoints/vae/version_0"))
+    board.Reload()
+    assert len(board.Scalars("train/loss")) == 1
+
+
 def test_newest_is_by_number_not_by_name(fit, configs):
     fit("vae")
     runs = configs / "checkpoints/vae"

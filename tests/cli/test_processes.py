@@ -36,7 +36,8 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     images, labels = Digits(size=8).split("train")[:IMAGES]
     np.savez(folder / "few.npz", x=(images * 255).byte().numpy(), y=labels.numpy())
-    data = "class_path: latentkit.data.arrays.Arrays\n  init_args: {path: few.npz, labels: y, batch_size: 8}"
+    settings = "{path: few.npz, labels: y, batch_size: 8}"
+    data = f"class_path: latentkit.data.arrays.Arrays\n  init_args: {settings}"
     config = CONFIG.replace(
         "class_path: latentkit.data.digits.Digits\n  init_args: {size: 8, batch_size: 512}", data
     )

@@ -211,3 +211,19 @@ def test_a_gan_needs_its_networks(make):
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_iteration(make, few, trainer, kind):
     with pytest.raises(ValueError, match=r"the loss is (nan|inf|-inf) at iteration \d+"):
         trainer(max_epochs=20).fit(make(kind, lr=1e20), few())
+
+
+# ------------------------------------------------------------------------------------------ logging
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "vae"])
+def test_a_smaller_last_batch_weighs_less(make, few, trainer, name, monkeypatch):
+    """Trap 17: the mean is over images, so it does not depend on how they are batched."""
+    if name == "vae":  # no noise, which is drawn by the batch
+        monkeypatch.setattr(VAETraining, "share", lambda self, n, draw: torch.zeros(n, 4))
+    scores = []
+    for size in (16, 11):  # 16 images: one batch, or 11 and 5
+        data = few()
+        data.batch_size = size
+        scores.append(trainer().validate(make(name), data, verbose=False)[0])
+    assert scores[0] == pytest.approx(scores[1], rel=1e-5)
