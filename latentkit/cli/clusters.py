@@ -1,5 +1,6 @@
 """Finding clusters, scoring them and drawing them, for the verbs."""
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
@@ -12,6 +13,7 @@ from latentkit.metrics.clustering import accuracy, ari, nmi, purity
 from latentkit.views.figures import cluster_map
 
 _FOR_STABILITY, _FOR_MAP = 2000, 3000  # images looked at: enough to see, quick to compute
+_FOR_TSNE = 10
 
 
 def find(
@@ -43,10 +45,11 @@ def agreement(labels: Tensor, clusters: Tensor) -> dict[str, float]:
 
 
 def flat_map(latents: Tensor, clusters: Tensor, title: str) -> Figure:
-    """Draws up to 3,000 latents (N, D) by t-SNE, coloured by cluster (N,)."""
+    """Draws up to 3,000 latents (N, D), coloured by cluster (N,): by t-SNE if they are many."""
     some = latents[:_FOR_MAP].numpy()
-    if len(some) < 10 or some.shape[1] < 2:
-        raise ValueError(f"expected at least 10 latents of 2 numbers to draw, got {some.shape}")
+    if len(some) < _FOR_TSNE or some.shape[1] <= 2:
+        points = np.pad(some, ((0, 0), (0, 1)))[:, :2]
+        return cluster_map(points, clusters[:_FOR_MAP].numpy(), None, f"{title}\nlatents, two axes")
     start = PCA(2, random_state=0).fit_transform(some) if some.shape[1] > 2 else some
     start = start / (start[:, 0].std() + 1e-12) * 1e-4  # the scale t-SNE starts from
     settings = {"init": start, "random_state": 0, "perplexity": min(30, len(some) // 4)}

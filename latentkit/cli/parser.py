@@ -5,7 +5,7 @@ import types
 import typing
 from argparse import SUPPRESS, Action, HelpFormatter
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from docstring_parser import parse as parse_docstring
@@ -32,11 +32,15 @@ class Common:
         out: file or folder to write to (default: outputs/<verb>).
         seed: of everything random.
         device: cpu, cuda, ... (auto: cuda where there is one).
+
+    Attributes:
+        options: every option of the call, for `result.json`.
     """
 
     out: str | None = None
     seed: int = 0
     device: str = "auto"
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
@@ -73,9 +77,14 @@ def parser_of(verb: Verb, name: str) -> ArgumentParser:
 def _add_fields(parser: ArgumentParser, kind: Any) -> None:  # noqa: ANN401  (a dataclass)
     hints = typing.get_type_hints(kind)
     helps = {p.arg_name: p.description or "" for p in parse_docstring(kind.__doc__).params}
-    for item in fields(kind):
+    for item in _typed(kind):
         default = inspect.Parameter.empty if item.default is MISSING else item.default
         _add(parser, item.name, hints[item.name], default, helps[item.name], positional=False)
+
+
+def _typed(kind: Any) -> list[Any]:  # noqa: ANN401  (a dataclass)
+    """Its fields that are options of the command."""
+    return [item for item in fields(kind) if item.name != "options"]
 
 
 def _add(
@@ -120,7 +129,8 @@ def call(verb: Verb, name: str, args: list[str]) -> None:
     for parameter in inspect.signature(verb).parameters:
         kind = hints[parameter]
         if is_dataclass(kind):
-            values[parameter] = kind(**{f.name: chosen[f.name] for f in fields(kind)})  # type: ignore[operator]
+            common = {f.name: chosen[f.name] for f in _typed(kind)} | {"options": chosen}
+            values[parameter] = kind(**common)  # type: ignore[operator]
         else:
             values[parameter] = chosen[parameter.rstrip("_")]
     verb(**values)

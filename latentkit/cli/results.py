@@ -32,8 +32,10 @@ class Results:
             if out.suffix not in endings:
                 raise ValueError(f"expected --out to be a folder or end in {endings}, got {out}")
             self.main, self.json = out, out.with_suffix(".json")
+            self.prefix = f"{out.stem}_"
         else:
             self.main, self.json = out / (verb + endings[0]), out / "result.json"
+            self.prefix = ""
         self._check_writable()
         self.files: list[str] = []
 
@@ -44,8 +46,8 @@ class Results:
                 raise ValueError(f"cannot write {self.main}: {parent} is a file, not a folder")
 
     def path(self, name: str) -> Path:
-        """A further file beside the main one."""
-        return self.main.parent / name
+        """A further file beside the main one; it has its name in front where that was typed."""
+        return self.main.with_name(self.prefix + name)
 
     def image(self, grid: Tensor, path: Path | None = None) -> None:
         """Writes an image (C, H, W) in [0, 1], a small one with its pixels enlarged."""
@@ -87,14 +89,20 @@ class Results:
     def finish(
         self, numbers: Mapping[str, Any], source: Source | None = None, **settings: Any
     ) -> None:
-        """Writes the JSON with numbers and settings, and says where everything is."""
+        """Writes the JSON with numbers and all options, and says where everything is.
+
+        Args:
+            numbers: what was found.
+            source: the model.
+            settings: what was used where an option was left open.
+        """
         content = {"verb": self.verb, "numbers": dict(numbers), "files": self.files}
-        content["settings"] = {**settings, "seed": self.common.seed}
+        content["settings"] = {**self.common.options, **settings, "seed": self.common.seed}
         if source is not None:
             content |= {"model": source.name, "fingerprint": source.fingerprint}
         write_json(self.json, {**content, "versions": versions()})
         for name in self.files:
-            print(self.path(name))
+            print(self.main.with_name(name))
         for name, value in numbers.items():
             if isinstance(value, int | float | str):
                 print(

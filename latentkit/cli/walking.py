@@ -62,7 +62,7 @@ def interpolate(
     results.animation([*frames, *frames[-2:0:-1]], results.main.with_suffix(".gif"))
     with atomic(results.path("latents.npy")) as temporary:
         np.save(temporary, path.numpy())
-    results.files.append("latents.npy")
+    results.files.append(results.path("latents.npy").name)
     numbers = {"path_length": path_length(images[None]).item(), "points": len(path)}
     results.finish(numbers, source, method=method, anchors=names, steps=steps)
 

@@ -124,7 +124,6 @@ directions VAE --limit 1 => of 1 latents
 cluster VAE --data small.npz --clusters 50 => clusters of 6 latents, got k=50
 cluster VAE --clusters 0 => --clusters of 1 or more, got 0
 cluster VAE --clusters -3 => --clusters of 1 or more, got -3
-cluster VAE --data small.npz --clusters 2 => at least 10 latents
 cluster VAE --method encoder => has no cluster
 augment VAE --data unlabelled.npz => augment needs labels
 augment VAE --limit 1 => at least 2 latents of every class

@@ -85,6 +85,21 @@ def test_out_names_the_main_file_or_the_folder(ok, place):
     assert result(place / "scores.json")["verb"] == "evaluate"
 
 
+def test_results_tell_every_option_and_side_files_are_named_after_the_main_one(ok, small):
+    place = small.parent
+    words = ["--data", str(small), "--clusters", 2, "--limit", 5]
+    for name in ("a", "b"):
+        ok("cluster", "vae.safetensors", *words, "--out", place / f"{name}.png")
+    assert {"a.png", "a.npz", "a.json", "b.npz"} <= {p.name for p in place.iterdir()}
+    settings = result(place / "a.json")["settings"]
+    assert settings["data"] == str(small)
+    assert (settings["clusters"], settings["limit"], settings["method"]) == (2, 5, "kmeans")
+    ends = ["--from", "seed:1", "--to", "seed:2"]
+    ok("interpolate", "vae.safetensors", *ends, "--out", place / "w.png")
+    assert result(place / "w.json")["files"] == ["w.png", "w.gif", "w_latents.npy"]
+    assert (place / "w_latents.npy").is_file()
+
+
 def test_samples_depend_on_the_seed_alone(ok, place):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         ok("sample", "dcgan.safetensors", "--seed", seed, "--out", f"{name}.png")
