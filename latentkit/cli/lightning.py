@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from latentkit.cli.checkpoints import find_checkpoint
 from latentkit.cli.checks import (
     check_checkpoint,
     check_manual,
@@ -24,9 +25,10 @@ from latentkit.cli.checks import (
     check_shapes,
     plain_ddp,
 )
-from latentkit.store import CHECKPOINT_FILE, atomic
+from latentkit.store import atomic
 from latentkit.training.base import Training
 from latentkit.training.predictions import write_predictions
+from latentkit.training.resume import Checkpoints
 from latentkit.training.run import RunFolder, folder_of
 from latentkit.views.tensorboard import ImageGrids
 
@@ -64,7 +66,8 @@ class TrainingCLI(LightningCLI):
     """Builds objective, data and trainer from a config, and runs one of the four commands."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds the pictures that are logged by default."""
+        """Adds the checkpoints and pictures that are made by default."""
+        parser.add_lightning_class_args(Checkpoints, "checkpoints")
         parser.add_lightning_class_args(ImageGrids, "pictures")
 
     def _parse_ckpt_path(self) -> None:
@@ -79,7 +82,7 @@ class TrainingCLI(LightningCLI):
                 "this config) or --ckpt_path FILE"
             )
         if wanted is not None:
-            config.ckpt_path = str(_find_checkpoint(str(wanted), self.run_name))
+            config.ckpt_path = str(find_checkpoint(str(wanted), RUNS / self.run_name))
 
     @property
     def run_name(self) -> str:
@@ -155,39 +158,12 @@ class TrainingCLI(LightningCLI):
             print(f"predictions: {path}")
 
 
-def _find_checkpoint(wanted: str, name: str) -> Path:
-    path = Path(wanted)
-    if wanted != "last":
-        path = path / CHECKPOINT_FILE if path.is_dir() else path
-        if not path.is_file() or path.suffix != ".ckpt":
-            raise ValueError(
-                f"expected --ckpt_path last, a .ckpt file or a run folder, got {wanted}"
-            )
-        return path
-    runs = sorted((RUNS / name).glob("version_*"), key=_version)
-    saved = [run for run in runs if (run / CHECKPOINT_FILE).is_file()]
-    if not saved:
-        raise ValueError(f"--ckpt_path last found no {CHECKPOINT_FILE} under {RUNS / name}")
-    if saved[-1] != runs[-1]:
-        raise ValueError(
-            f"the newest run, {runs[-1]}, has no {CHECKPOINT_FILE}: remove it, or give "
-            f"--ckpt_path {saved[-1]} to go on with the one before"
-        )
-    return saved[-1] / CHECKPOINT_FILE
-
-
-def _version(run: Path) -> int:
-    number = re.search(r"version_(\d+)$", run.name)
-    return int(number.group(1)) if number else -1
-
-
 def run(args: list[str] | None) -> None:
     """Runs `fit`, `validate`, `test` or `predict` with these arguments (None: the process's)."""
     for message in _QUIET:
         warnings.filterwarnings("ignore", message)
     for logger in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
         logging.getLogger(logger).addFilter(_wanted)
-    latest = ModelCheckpoint(filename="last", save_top_k=1, enable_version_counter=False)
     strict = {"allow_abbrev": False, "exit_on_error": False}
     TrainingCLI(
         Training,
@@ -197,7 +173,7 @@ def run(args: list[str] | None) -> None:
         save_config_callback=SaveConfig,
         save_config_kwargs={"save_to_log_dir": False},
         seed_everything_default=0,
-        trainer_defaults={"callbacks": [latest, RunFolder()]},
+        trainer_defaults={"callbacks": [RunFolder()]},
         parser_kwargs={
             **strict,  # jsonargparse 4.53 gives the parent's to the subcommands
             **{name: dict(strict) for name in ("fit", "validate", "test", "predict")},

@@ -1,6 +1,7 @@
 """Batches of indices whose order depends on (seed, epoch) alone, and the loader that reads them."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,13 +49,21 @@ class BatchIndices(DistributedSampler[Tensor]):
         self.n, self.batch_size = n, batch_size
         self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
         self.epoch = 0
+        self.done = (0, 0)  # in this epoch so many batches were given before: see `start`
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass; Lightning calls this."""
         self.epoch = epoch
 
+    @property
+    def start(self) -> int:
+        """The batch that the next pass begins with: not the first one where an epoch goes on."""
+        epoch, given = self.done
+        return given if epoch == self.epoch else 0
+
     def __iter__(self) -> Iterator[Tensor]:
-        yield from torch.split(self._share(), self.batch_size)[: len(self)]
+        start, self.done = self.start, (0, 0)
+        yield from torch.split(self._share(), self.batch_size)[start : len(self)]
 
     def __len__(self) -> int:
         full, rest = divmod(self._share_size(), self.batch_size)
@@ -81,6 +90,27 @@ def process() -> tuple[int, int]:
     return distributed.get_rank(), distributed.get_world_size()
 
 
+class ResumableLoader(DataLoader[tuple[Tensor, Tensor]]):
+    """A DataLoader over `BatchIndices` whose place within an epoch Lightning saves and restores."""
+
+    _given = 0
+
+    def __iter__(self) -> Any:  # noqa: ANN401  (the parent's type is private)
+        self._given = getattr(self.sampler, "start", 0)  # Lightning may have put in one of its own
+        for batch in super().__iter__():
+            self._given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch, and how many of its batches were given."""
+        return {"epoch": getattr(self.sampler, "epoch", 0), "given": self._given}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Makes the next pass go on after them."""
+        if isinstance(self.sampler, BatchIndices):
+            self.sampler.done = state_dict["epoch"], state_dict["given"]
+
+
 def batch_loader(
     images: ImageSet, batches: BatchIndices, num_workers: int = 0
 ) -> DataLoader[tuple[Tensor, Tensor]]:
@@ -94,7 +124,7 @@ def batch_loader(
     Returns:
         A loader of (images (n, C, H, W), labels (n,)).
     """
-    return DataLoader(
+    return ResumableLoader(
         images,
         sampler=batches,
         batch_size=None,

@@ -27,6 +27,9 @@ class Training(pl.LightningModule, ABC):
 
     Attributes:
         monitor: name of the logged value whose minimum marks the best model; None keeps the last.
+        about: where the data came from, for the model file.
+        seldom: latest of the values that only some iterations compute. Every iteration logs them,
+            so they are kept in checkpoints.
     """
 
     monitor: str | None = None
@@ -38,6 +41,7 @@ class Training(pl.LightningModule, ABC):
         # A loaded model comes in evaluation mode, in which batch norm would never learn.
         self.model, self.seed = model.train(), seed
         self.about: dict[str, Any] = {}
+        self.seldom: dict[str, Tensor] = {}
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
 
     def noise(self, batch: int | None = None) -> torch.Generator:
@@ -109,9 +113,11 @@ class Training(pl.LightningModule, ABC):
         """Adds what `latentkit.load` needs to rebuild the model."""
         about = {**self.about, "iteration": int(self.iteration)}
         checkpoint["latentkit"] = checkpoint_entry(self.model, about, self.weight_prefixes())
+        checkpoint["seldom"] = {k: float(v) for k, v in self.seldom.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Says which settings of this run differ from the checkpoint's; this run's are used."""
+        self.seldom = {k: torch.tensor(v) for k, v in checkpoint.get("seldom", {}).items()}
         before, now = checkpoint.get("hyper_parameters", {}), arguments(self.hparams)
         for key in sorted(k for k in now if k in before and before[k] != now[k]):
             rank_zero_info(

@@ -119,6 +119,7 @@ class ClusterGANTraining(Training):
             if self.consistency:
                 loss = loss - self.consistency * self._shared_information(batch[0], noise)
             generator_step(self, optimizers[1], loss)  # type: ignore[index]
+        self.log_dict(self.seldom)
         self.iteration += 1
 
     def _generator_loss(self, z: Tensor, fake: Tensor) -> Tensor:
@@ -128,13 +129,13 @@ class ClusterGANTraining(Training):
             adversarial = self.loss.for_generator(self.discriminate(fake))
         cycle_n, cycle_c = continuous_cycle(recovered, z_n), class_cycle(logits, z_c)
         values = {"generator": adversarial, "cycle_n": cycle_n, "cycle_c": cycle_c}
-        self.log_dict({f"train/{k}": v for k, v in values.items()})
+        self.seldom |= {f"train/{k}": v.detach() for k, v in values.items()}
         return adversarial + self.beta_n * cycle_n + self.beta_c * cycle_c
 
     def _shared_information(self, x: Tensor, noise: torch.Generator) -> Tensor:
         views = self.model.code(x)[1], self.model.code(random_affine(x, noise))[1]
         shared = mutual_information(views[0].softmax(1), views[1].softmax(1))
-        self.log("train/shared_information", shared)
+        self.seldom["train/shared_information"] = shared.detach()
         return shared
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], index: int, stage: str) -> None:

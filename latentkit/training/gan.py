@@ -97,8 +97,9 @@ class GANTraining(Training):
         if generator_due(self):
             with frozen(self.model.discriminator):  # type: ignore[arg-type]
                 loss = self.loss.for_generator(self.discriminate(fake))
-            self.log("train/generator", loss, prog_bar=True)
+            self.seldom = {"train/generator": loss.detach()}
             generator_step(self, optimizers[1], loss)  # type: ignore[index]
+        self.log_dict(self.seldom, prog_bar=True)
         self.iteration += 1
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:

@@ -82,7 +82,7 @@ def folder_of(trainer: pl.Trainer) -> Path | None:
 
 
 def _scores(trainer: pl.Trainer) -> dict[str, float]:
-    return {k: float(v) for k, v in trainer.callback_metrics.items()}
+    return {k: float(v) for k, v in sorted(trainer.callback_metrics.items())}
 
 
 def _origin(trainer: pl.Trainer, module: Training) -> dict[str, Any]:

@@ -47,7 +47,8 @@ def test_a_run_folder_holds_everything(fit, configs):
     names = {p.name for p in run.iterdir()}
     events = {name for name in names if name.startswith("events.out.tfevents")}
     assert len(events) == 1
-    wanted = {"config.yaml", "last.ckpt", "model.safetensors", "metrics.json", "hparams.yaml"}
+    wanted = {"config.yaml", "last.ckpt", "previous.ckpt", "model.safetensors"}
+    wanted |= {"metrics.json", "hparams.yaml"}
     assert names == wanted | events
     metrics = result(run / "metrics.json")
     assert metrics["iteration"] == BATCHES
@@ -189,7 +190,8 @@ def test_last_goes_on_in_the_newest_run_of_this_config(fit, configs):
     assert saved["epoch"] == 2
     assert (runs / "vae/version_0/last.ckpt").read_bytes() == older
     assert {p.name for p in (runs / "vae/version_1").iterdir() if p.suffix == ".ckpt"} == {
-        "last.ckpt"
+        "last.ckpt",
+        "previous.ckpt",
     }
 
 

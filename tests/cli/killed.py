@@ -1,0 +1,132 @@
+"""A run of the command that is killed at some moment, and what it leaves behind."""
+
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+from tests.cli.mistakes import CONFIG
+
+WORDS = ("--trainer.max_epochs", "8", "--trainer.log_every_n_steps", "2")
+LONGEST = 1.0  # seconds from the first checkpoint to the kill: about as long as a run takes
+OFTEN = ("--checkpoints.minutes", "0.0005")  # nearly after every batch: kills hit writes, too
+
+
+def write_configs(folder):
+    """Writes vae.yaml and clustergan.yaml: eight epochs of 18 batches."""
+    config = CONFIG.replace("batch_size: 512", "batch_size: 64").rstrip()[:-1]
+    config += ", enable_progress_bar: false, enable_model_summary: false}\n"
+    gan = config.replace("training.vae.VAE", "training.clustergan.ClusterGAN")
+    gan = gan.replace("models.vae.VAE", "models.clustergan.ClusterGAN")
+    (folder / "vae.yaml").write_text(config)
+    (folder / "clustergan.yaml").write_text(gan.replace("latent_dim: 2, ", ""))
+
+
+def _main(folder, words):
+    os.chdir(folder)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
+    torch.set_num_threads(1)
+    from latentkit.cli import main
+
+    os._exit(main(list(words)))
+
+
+def start(folder, *words):
+    """Starts the command in a process that has its imports done already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["latentkit.cli.lightning", "torch.utils.tensorboard"])
+    process = context.Process(target=_main, args=(str(folder), words))
+    process.start()
+    return process
+
+
+def finish(folder, *words):
+    """Runs the command to its end."""
+    process = start(folder, *words)
+    process.join(120)
+    assert process.exitcode == 0
+
+
+def kill(folder, name, seconds, *words):
+    """Starts the command and kills it so long after its first checkpoint; says what was left."""
+    run = folder / "checkpoints" / name / "version_0"
+    before = time.time()
+    process = start(folder, *words)
+    while process.is_alive() and not _newer(run / "last.ckpt", before):
+        time.sleep(0.002)
+    process.join(seconds)
+    if process.is_alive():
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    return sorted(p.name for p in run.iterdir())
+
+
+def _newer(path, moment):
+    return path.exists() and path.stat().st_mtime > moment
+
+
+def scalars(run):
+    """Every logged value: {(name, step): set of values}."""
+    found = {}
+    for path in sorted(run.glob("events.out.tfevents.*")):
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                if value.HasField("tensor") and value.tensor.float_val:
+                    key = (value.tag, event.step)
+                    found.setdefault(key, set()).add(value.tensor.float_val[0])
+    return found
+
+
+def differences(a, b, path=""):
+    """Where two checkpoints differ, at any depth."""
+    if isinstance(a, torch.Tensor):
+        return [] if torch.equal(a, b) else [path]
+    if isinstance(a, dict):
+        keys = {*a, *b}
+        return [d for k in keys for d in differences(a.get(k), b.get(k), f"{path}/{k}")]
+    if isinstance(a, list | tuple) and len(a) == len(b):
+        return [
+            d
+            for i, (x, y) in enumerate(zip(a, b, strict=True))
+            for d in differences(x, y, f"{path}/{i}")
+        ]
+    return [] if a == b else [f"{path}: {a} and {b}"]
+
+
+COMPARED = ("state_dict", "optimizer_states", "epoch", "global_step", "latentkit", "callbacks")
+
+
+def checkpoint(run):
+    content = torch.load(run / "last.ckpt", weights_only=True)
+    return {key: content[key] for key in COMPARED}
+
+
+def trial(folder: Path, whole: Path, name: str, seed: int) -> str:
+    """Kills a run at a random moment, goes on, and compares with an uninterrupted run.
+
+    Returns:
+        What differs; empty if nothing does.
+    """
+    folder.mkdir(parents=True)
+    write_configs(folder)
+    moment = random.Random(seed).uniform(0, LONGEST)
+    left = kill(folder, name, moment, "fit", "--config", f"{name}.yaml", *WORDS, *OFTEN)
+    finish(folder, "fit", "--config", f"{name}.yaml", *WORDS, *OFTEN, "--ckpt_path", "last")
+    wrong = compared(folder / "checkpoints" / name / "version_0", whole)
+    return f"killed after {moment:.2f} s, left {left}: {wrong}" if wrong else ""
+
+
+def compared(run, whole):
+    """What differs between two runs: weights, optimizers, counters, model file, logged values."""
+    wrong = differences(checkpoint(whole), checkpoint(run))
+    model = "model.safetensors"
+    wrong += [] if (run / model).read_bytes() == (whole / model).read_bytes() else [model]
+    logged, wanted = scalars(run), scalars(whole)
+    wrong += [f"{k}: {logged.get(k)} and {v}" for k, v in wanted.items() if logged.get(k) != v]
+    return wrong

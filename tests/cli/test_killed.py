@@ -1,0 +1,68 @@
+"""SIGKILL at a random moment, then `--ckpt_path last`: the run ends as if nothing had happened."""
+
+import pytest
+import torch
+
+from tests.cli.killed import OFTEN, WORDS, compared, finish, kill, trial, write_configs
+
+each = pytest.mark.parametrize("name", ["vae", "clustergan"])
+
+
+@pytest.fixture(scope="module")
+def wholes(tmp_path_factory):
+    """The folder of uninterrupted runs."""
+    folder = tmp_path_factory.mktemp("wholes")
+    write_configs(folder)
+    for name in ("vae", "clustergan"):
+        finish(folder, "fit", "--config", f"{name}.yaml", *WORDS)
+    return folder / "checkpoints"
+
+
+@each
+def test_a_killed_run_ends_as_an_uninterrupted_one(wholes, tmp_path, name):
+    assert [trial(tmp_path / f"{k}", wholes / name / "version_0", name, k) for k in range(2)] == [
+        ""
+    ] * 2
+
+
+@pytest.mark.slow
+@each
+def test_so_do_twenty(wholes, tmp_path, name):
+    assert [
+        trial(tmp_path / f"{k}", wholes / name / "version_0", name, k) for k in range(2, 22)
+    ] == [""] * 20
+
+
+def middle(folder):
+    """Kills a VAE's run until it was in the middle of an epoch; gives its newest checkpoint."""
+    words = ("fit", "--config", "vae.yaml", *WORDS, *OFTEN)
+    for k in range(20):
+        place = folder / f"{k}"
+        place.mkdir()
+        write_configs(place)
+        kill(place, "vae", 0.05 + 0.03 * k, *words)
+        path = place / "checkpoints/vae/version_0/last.ckpt"
+        content = torch.load(path, weights_only=True)
+        (place_in_epoch,) = content["loops"]["fit_loop"]["state_dict"]["combined_loader"]
+        if 0 < place_in_epoch["given"] < 18:
+            return place, path, content
+    raise AssertionError("no kill fell into an epoch")
+
+
+def test_the_comparison_sees_a_lost_place_in_the_epoch(wholes, tmp_path):
+    """The negative control: without it the batches before the kill are seen twice."""
+    place, path, content = middle(tmp_path)
+    content["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]["given"] = 0
+    torch.save(content, path)
+    finish(place, "fit", "--config", "vae.yaml", *WORDS, "--ckpt_path", "last")
+    wrong = compared(path.parent, wholes / "vae/version_0")
+    assert any("state_dict/model" in w for w in wrong)
+    assert any("train/loss" in w for w in wrong)
+
+
+def test_a_truncated_checkpoint_gives_way_to_the_one_before(wholes, tmp_path, capfd):
+    place, path, _ = middle(tmp_path)
+    path.write_bytes(path.read_bytes()[:1000])
+    finish(place, "fit", "--config", "vae.yaml", *WORDS, "--ckpt_path", "last")
+    assert compared(path.parent, wholes / "vae/version_0") == []
+    assert not list(path.parent.glob(".*"))
