@@ -122,11 +122,15 @@ class ConvEncoder(nn.Module):
         """Names of the feature maps, finest first."""
         return tuple(f"stages.{i}" for i in range(len(self.stages)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, *S) in [0, 1] -> (N, outputs)."""
+    def features(self, x: Tensor) -> Tensor:
+        """(N, C, *S) in [0, 1] -> what the last layer sees, (N, hidden)."""
         check_shape(x, self.shape, "image")
         hidden: Tensor = self.hidden(self.stages(2 * x - 1))
-        vector: Tensor = self.head(hidden)
+        return hidden
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, *S) in [0, 1] -> (N, outputs)."""
+        vector: Tensor = self.head(self.features(x))
         return vector
 
 

@@ -76,7 +76,7 @@ def gradient_penalty(
     """
     weight = torch.rand(len(real), generator=generator, device=real.device)
     weight = weight.view(-1, *[1] * (real.ndim - 1))
-    mixed = torch.lerp(fake.detach(), real, weight)
+    mixed = torch.lerp(fake.detach().float(), real.float(), weight)
     # The floor keeps the square root's derivative finite where the gradient vanishes.
     norm = _gradient_norm2(discriminate, mixed).clamp(min=1e-12).sqrt()
     return (norm - 1).square().mean()

@@ -25,13 +25,13 @@ def mutual_information(p: Tensor, q: Tensor) -> Tensor:
     both views agree, are sure, and all clusters are used.
 
     Args:
-        p: (N, K) cluster probabilities of one view.
-        q: (N, K) those of the other.
+        p: (..., N, K) cluster probabilities of one view.
+        q: (..., N, K) those of the other.
 
     Returns:
-        Scalar in [0, log K], to be maximised.
+        (...) in [0, log K], to be maximised.
     """
-    joint = p.T @ q / len(p)
-    joint = ((joint + joint.T) / 2).clamp(min=1e-8)
-    independent = joint.sum(0, keepdim=True) * joint.sum(1, keepdim=True)
-    return (joint * (joint.log() - independent.log())).sum()
+    joint = p.mT @ q / p.shape[-2]
+    joint = ((joint + joint.mT) / 2).clamp(min=1e-8)
+    independent = joint.sum(-2, keepdim=True) * joint.sum(-1, keepdim=True)
+    return (joint * (joint.log() - independent.log())).sum((-2, -1))

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from latentkit.layers import ConvDecoder, ConvEncoder, init_normal
+from latentkit.layers import ConvDecoder, ConvEncoder, Norm, init_normal
 from latentkit.priors import GaussianOneHot
 from latentkit.protocols import Part
 
@@ -24,6 +24,8 @@ class ClusterGAN(nn.Module):
         sigma: standard deviation of z_n; the paper's 0.1 keeps the clusters apart.
         width: channels of the finest stage of the three networks (64 in the paper).
         hidden: units of the fully connected layers (1024 in the paper).
+        encoder_norm: normalisation of the encoder; none in the paper. Clustering real images (see
+            `latentkit.training.clustergan`) wants batch norm.
     """
 
     def __init__(
@@ -34,14 +36,16 @@ class ClusterGAN(nn.Module):
         sigma: float = 0.1,
         width: int = 64,
         hidden: int = 1024,
+        encoder_norm: Norm = "none",
     ) -> None:
         super().__init__()
         self.shape, self.continuous, self.classes = tuple(shape), continuous, classes
         self.sigma, self.width, self.hidden = sigma, width, hidden
+        self.encoder_norm = encoder_norm
         dim = continuous + classes
         self.generator = ConvDecoder(dim, shape, width, hidden, norm="batch")
         self.discriminator = ConvEncoder(shape, 1, width, hidden)
-        self.encoder = ConvEncoder(shape, dim, width, hidden)
+        self.encoder = ConvEncoder(shape, dim, width, hidden, encoder_norm)
         init_normal(self.generator)
 
     @property

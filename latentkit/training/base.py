@@ -76,10 +76,8 @@ class Training(pl.LightningModule, ABC):
         parts.clear()
         if process()[1] == 1:
             return own
-        shares = [torch.empty_like(own) for _ in range(process()[1])]
-        distributed.all_gather(shares, own.contiguous())
         loader: Any = getattr(self.trainer, f"{stage}_dataloaders")
-        return torch.stack(shares, 1).flatten(0, 1)[: len(loader.dataset)]
+        return everyones(own)[: len(loader.dataset)]
 
     def finite(self, loss: Tensor) -> Tensor:
         """Gives the loss back, or stops the run where it is no number."""
@@ -123,6 +121,16 @@ class Training(pl.LightningModule, ABC):
             rank_zero_info(
                 f"{key} is {now[key]} in this run (it was {before[key]} in the checkpoint)"
             )
+
+
+def everyones(own: Tensor) -> Tensor:
+    """The rows (n, ...) of all processes, in the order the images were dealt out: (N, ...)."""
+    _, world = process()
+    if world == 1:
+        return own
+    shares = [torch.empty_like(own) for _ in range(world)]
+    distributed.all_gather(shares, own.contiguous())
+    return torch.stack(shares, 1).flatten(0, 1)
 
 
 def arguments(hparams: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from latentkit.losses.clustering import class_cycle, continuous_cycle, mutual_in
 from latentkit.metrics.clustering import accuracy, ari, nmi
 from latentkit.models.clustergan import ClusterGAN
 from latentkit.training.affine import random_affine
-from latentkit.training.base import Training, adam
+from latentkit.training.base import Training, adam, everyones
+from latentkit.training.consistency import Heads, adopt_clusters
 from latentkit.training.ema import EMA, with_generator
 from latentkit.training.gan import (
     discriminator_step,
@@ -26,6 +27,8 @@ from latentkit.training.gan import (
     latents,
     log_realness,
 )
+
+_FOR_CLUSTERS = 10_000  # training images (of each process) that K-means sees
 
 
 class ClusterGANTraining(Training):
@@ -38,6 +41,10 @@ class ClusterGANTraining(Training):
         consistency: weight of a term that is not in the paper: the clusters of real images must
             stay the same under small rotations, shifts, scalings and shears (see `affine`), by
             invariant information clustering. It assumes that these do not change the class.
+        warmup: iterations before the cycles. Until then the encoder learns to cluster real images
+            (see `consistency`) and the generator plays the plain game, in which it learns to vary
+            with z_n: a generator that has to please a sure encoder from the start makes one image
+            a cluster. 0 for none, as in the paper.
         loss: "wasserstein" with WGAN-GP as in the paper, or "nonsaturating" with R1.
         penalty: weight of the gradient penalty.
         penalty_every: iterations between penalties.
@@ -56,6 +63,7 @@ class ClusterGANTraining(Training):
         beta_n: float = 10.0,
         beta_c: float = 10.0,
         consistency: float = 0.0,
+        warmup: int = 0,
         loss: Kind = "wasserstein",
         penalty: float = 10.0,
         penalty_every: int = 1,
@@ -66,12 +74,19 @@ class ClusterGANTraining(Training):
         seed: int = 0,
     ) -> None:
         super().__init__(model, seed)
+        if warmup < 0 or (warmup and not consistency):
+            raise ValueError(
+                "expected warmup of 0, or above it with consistency above 0, "
+                f"got warmup {warmup} and consistency {consistency}"
+            )
         self.save_hyperparameters(ignore=["model"])
         self.automatic_optimization = False
         self.beta_n, self.beta_c, self.consistency = beta_n, beta_c, consistency
         self.loss = AdversarialLoss(loss, penalty, penalty_every)
         self.critic_steps, self.lr, self.betas = critic_steps, lr, betas
         self.ema = EMA(model.generator, ema_decay)
+        self.warmup = warmup
+        self.heads = Heads(model.encoder, model.classes) if warmup else None
         self._probabilities: list[Tensor] = []
         self._labels: list[Tensor] = []
 
@@ -104,39 +119,73 @@ class ClusterGANTraining(Training):
     def configure_optimizers(self) -> list[Optimizer]:
         """One Adam for the discriminator, one for generator and encoder."""
         pair = nn.ModuleList([self.model.generator, self.model.encoder])
+        if self.heads is not None:
+            pair.append(self.heads)
         networks = [self.model.discriminator, pair]
         return [adam(network, self.lr, self.betas) for network in networks]
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:  # noqa: ARG002
         """One discriminator step and, when it is due, one step of generator and encoder."""
         noise, optimizers = self.noise(), self.optimizers()
+        if self.warmup and int(self.iteration) == self.warmup:
+            self._adopt_clusters()
         z = latents(self, len(batch[0]), noise)
         with torch.set_grad_enabled(generator_due(self)):
             fake = self.model.decode(z)
         discriminator_step(self, optimizers[0], batch[0], fake, noise)  # type: ignore[index]
         if generator_due(self):
-            loss = self._generator_loss(z, fake)
-            if self.consistency:
-                loss = loss - self.consistency * self._shared_information(batch[0], noise)
+            if int(self.iteration) < self.warmup:
+                loss = self._warm_up_loss(fake, batch[0], noise)
+            else:
+                loss = self._generator_loss(z, fake, batch[0], noise)
             generator_step(self, optimizers[1], loss)  # type: ignore[index]
         self.log_dict(self.seldom)
         self.iteration += 1
 
-    def _generator_loss(self, z: Tensor, fake: Tensor) -> Tensor:
+    def _generator_loss(
+        self, z: Tensor, fake: Tensor, real: Tensor, noise: torch.Generator
+    ) -> Tensor:
+        """Adversarial and cycle losses on the fakes, and consistency on the real images."""
         z_n, z_c = self.prior.split(z)
-        recovered, logits = self.model.code(fake)
-        with frozen(self.model.discriminator):
-            adversarial = self.loss.for_generator(self.discriminate(fake))
-        cycle_n, cycle_c = continuous_cycle(recovered, z_n), class_cycle(logits, z_c)
+        images = [fake, real, random_affine(real, noise)] if self.consistency else [fake]
+        # In one pass, so that a batch norm sees what its running statistics describe.
+        recovered, logits = self.model.code(torch.cat(images))
+        adversarial, n = self._adversarial(fake), len(fake)
+        cycle_n, cycle_c = continuous_cycle(recovered[:n], z_n), class_cycle(logits[:n], z_c)
         values = {"generator": adversarial, "cycle_n": cycle_n, "cycle_c": cycle_c}
-        self.seldom |= {f"train/{k}": v.detach() for k, v in values.items()}
-        return adversarial + self.beta_n * cycle_n + self.beta_c * cycle_c
+        loss = adversarial + self.beta_n * cycle_n + self.beta_c * cycle_c
+        if self.consistency:
+            views = torch.split(logits[n:].softmax(1), len(real))
+            values["shared_information"] = mutual_information(*views)
+            loss = loss - self.consistency * values["shared_information"]
+        self.seldom = {f"train/{k}": v.detach() for k, v in values.items()}
+        return loss
 
-    def _shared_information(self, x: Tensor, noise: torch.Generator) -> Tensor:
-        views = self.model.code(x)[1], self.model.code(random_affine(x, noise))[1]
-        shared = mutual_information(views[0].softmax(1), views[1].softmax(1))
-        self.seldom["train/shared_information"] = shared.detach()
-        return shared
+    def _warm_up_loss(self, fake: Tensor, real: Tensor, noise: torch.Generator) -> Tensor:
+        """The plain game for the generator, and for the encoder features of real images alone."""
+        views = self.model.encoder.features(torch.cat([real, random_affine(real, noise)]))
+        heads: Heads = self.heads  # type: ignore[assignment]
+        shared = heads.shared_information(*torch.split(views, len(real)))
+        adversarial = self._adversarial(fake)
+        self.seldom = {"train/generator": adversarial.detach()}
+        return adversarial - self.consistency * shared
+
+    def _adversarial(self, fake: Tensor) -> Tensor:
+        with frozen(self.model.discriminator):
+            return self.loss.for_generator(self.discriminate(fake))
+
+    @torch.no_grad()
+    def _adopt_clusters(self) -> None:
+        """Starts the encoder's clusters from K-means on the features of training images."""
+        encoder, seen = self.model.encoder.eval(), 0
+        features = []
+        for x, _ in self.trainer.datamodule.train_dataloader():  # type: ignore[attr-defined]
+            features.append(encoder.features(x.to(self.device)))
+            seen += len(x)
+            if seen >= _FOR_CLUSTERS:
+                break
+        encoder.train()
+        adopt_clusters(encoder, everyones(torch.cat(features)), self.model.classes, self.seed)
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], index: int, stage: str) -> None:
         log_realness(self, batch[0], index, stage)
