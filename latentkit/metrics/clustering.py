@@ -3,15 +3,19 @@
 Labels and clusters are tensors, arrays or lists of N values of any kind; all scores are floats.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
+from scipy.special import entr
 from sklearn import metrics
 from torch import Tensor
 
+from latentkit.metrics.bootstrap import interval, multinomial
+
+Table: TypeAlias = npt.NDArray[np.int64]
 Labels: TypeAlias = Tensor | npt.NDArray[Any] | Sequence[Any]
 """One value for each of N samples."""
 
@@ -33,9 +37,7 @@ def accuracy(labels: Labels, clusters: Labels) -> float:
     >>> accuracy(["cat", "cat", "dog", "dog"], [1, 1, 0, 1])
     0.75
     """
-    counts = _contingency(labels, clusters)
-    named = linear_sum_assignment(counts, maximize=True)
-    return float(counts[named].sum() / counts.sum())
+    return float(_accuracies(_contingency(labels, clusters)[None])[0])
 
 
 def purity(labels: Labels, clusters: Labels) -> float:
@@ -50,8 +52,7 @@ def purity(labels: Labels, clusters: Labels) -> float:
     Raises:
         ValueError: if the two differ in length, are empty, or are not flat.
     """
-    counts = _contingency(labels, clusters)
-    return float(counts.max(axis=0).sum() / counts.sum())
+    return float(_purities(_contingency(labels, clusters)[None])[0])
 
 
 def nmi(labels: Labels, clusters: Labels) -> float:
@@ -82,7 +83,76 @@ def ari(labels: Labels, clusters: Labels) -> float:
     return float(metrics.adjusted_rand_score(*_codes(labels, clusters)))
 
 
-def _contingency(labels: Labels, clusters: Labels) -> npt.NDArray[np.int64]:
+def intervals(
+    labels: Labels, clusters: Labels, resamples: int = 1000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """95 % percentile bootstrap intervals of the four scores, over samples.
+
+    The clusters stay as they were found: the interval is about other samples in the same clusters,
+    not about other runs of the clustering.
+
+    Args:
+        labels: (N,) the truth.
+        clusters: (N,) the clusters found.
+        resamples: number of bootstrap resamples.
+        seed: of the resamples.
+
+    Returns:
+        The ends of the intervals of "acc", "purity", "nmi" and "ari".
+
+    Raises:
+        ValueError: if the two differ in length, are empty, or are not flat.
+    """
+    # All four depend on the table of counts alone, so that is what is resampled.
+    tables = multinomial(_contingency(labels, clusters), resamples, seed)
+    scores: dict[str, Callable[[Table], npt.NDArray[np.float64]]] = {
+        "acc": _accuracies,
+        "purity": _purities,
+        "nmi": _nmis,
+        "ari": _aris,
+    }
+    return {name: interval(score(tables)) for name, score in scores.items()}
+
+
+def _accuracies(tables: Table) -> npt.NDArray[np.float64]:
+    """(B, L, K) -> (B,)."""
+    right = [table[linear_sum_assignment(table, maximize=True)].sum() for table in tables]
+    shares: npt.NDArray[np.float64] = np.array(right) / tables.sum((1, 2))
+    return shares
+
+
+def _purities(tables: Table) -> npt.NDArray[np.float64]:
+    """(B, L, K) -> (B,)."""
+    shares: npt.NDArray[np.float64] = tables.max(1).sum(1) / tables.sum((1, 2))
+    return shares
+
+
+def _nmis(tables: Table) -> npt.NDArray[np.float64]:
+    """(B, L, K) -> (B,): I = H(labels) + H(clusters) - H(both); 1 where neither varies."""
+    both = tables / tables.sum((1, 2), keepdims=True)
+    apart = entr(both.sum(2)).sum(1) + entr(both.sum(1)).sum(1)
+    shared = apart - entr(both).sum((1, 2))
+    ratio: npt.NDArray[np.float64] = np.ones(len(tables))
+    np.divide(shared, apart / 2, out=ratio, where=apart > 0)
+    return ratio
+
+
+def _aris(tables: Table) -> npt.NDArray[np.float64]:
+    """(B, L, K) -> (B,), by pairs of samples; 1 where all pairs are alike."""
+    together = _pairs(tables).sum((1, 2))
+    rows, columns = _pairs(tables.sum(2)).sum(1), _pairs(tables.sum(1)).sum(1)
+    chance = rows * columns / np.maximum(_pairs(tables.sum((1, 2))), 1)
+    room = (rows + columns) / 2 - chance
+    ratio: npt.NDArray[np.float64] = np.ones(len(tables))
+    np.divide(together - chance, room, out=ratio, where=room > 0)
+    return ratio
+
+
+def _pairs(counts: Table) -> npt.NDArray[np.float64]:
+    return counts * (counts - 1.0) / 2
+
+
+def _contingency(labels: Labels, clusters: Labels) -> Table:
     """Samples of each label (row) in each cluster (column)."""
     row, column = _codes(labels, clusters)
     counts = np.zeros((row.max() + 1, column.max() + 1), dtype=np.int64)
