@@ -77,10 +77,12 @@ def mean_interval(values: Tensor, resamples: int = 1000, seed: int = 0) -> tuple
     """
     if values.ndim != 1 or len(values) == 0 or not values.isfinite().all():
         raise ValueError(f"expected finite values (N,), got {tuple(values.shape)}")
+    if resamples < 1:
+        raise ValueError(f"expected resamples of 1 or more, got {resamples}")
     flat = values.detach().to("cpu", torch.float64).numpy()
     rows = max(1, _CHUNK // len(flat))
     sizes = [min(rows, resamples - start) for start in range(0, resamples, rows)]
-    seeds = np.random.SeedSequence(seed).generate_state(max(1, len(sizes)))
+    seeds = np.random.SeedSequence(seed).generate_state(len(sizes))
     ones = np.ones(len(flat), np.int64)
     parts = [multinomial(ones, size, int(s)) @ flat for size, s in zip(sizes, seeds, strict=True)]
     return interval(np.concatenate(parts) / len(flat))

@@ -18,7 +18,7 @@ Draw: TypeAlias = Callable[[int, torch.Generator], Tensor]
 """(n, generator) -> n factors (n, F), independent of each other."""
 
 _FOR_SPREAD = 1000  # scenes that the spread of each coordinate is measured on
-_COLLAPSED = 0.05  # of the largest deviation: coordinates below it would win by standing still
+_CONSTANT = 1e-6  # of the largest deviation: what varies less stands still but for rounding
 _CHUNK = 4096  # scenes made at a time
 
 
@@ -29,8 +29,8 @@ def factor_vae(
 
     Kim and Mnih, "Disentangling by Factorising", ICML 2018 (arXiv 1802.05983), section 4. The name
     of each coordinate is the factor it stood still for most often; it is learned on the first half
-    of the votes and measured on the second. Coordinates whose deviation is below 5 % of the largest
-    are left out, as dead ones.
+    of the votes and measured on the second. Constant coordinates have no relative variance and are
+    left out.
 
     Args:
         represent: factors (N, F) -> latents (N, D).
@@ -47,7 +47,7 @@ def factor_vae(
     """
     generator, fixed = _begin(draw, votes, batch, seed)
     spread = represent(draw(_FOR_SPREAD, generator)).std(0)
-    alive = spread > _COLLAPSED * spread.max()
+    alive = spread > _CONSTANT * spread.max()
     if not alive.any():
         raise ValueError("expected latents that vary with the factors, got constant ones")
     stillest = []

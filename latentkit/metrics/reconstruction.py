@@ -61,7 +61,7 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
         y: (N, C, *S) images in [0, 1].
 
     Returns:
-        (N,), in [-1, 1]; half precision is computed in single.
+        (N,), in [-1, 1], at least in single precision; computed in double.
 
     Raises:
         ValueError: if the shapes differ, or the images are too small or of rank 1.
@@ -72,7 +72,8 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
             f"got {tuple(x.shape)} and {tuple(y.shape)}"
         )
     wide = torch.promote_types(x.dtype, torch.float32)
+    # In double: variances are differences of means of squares, which cancel where an image is flat.
     found = structural_similarity_index_measure(
-        x.to(wide), y.to(wide), data_range=1.0, reduction="none"
+        x.double(), y.double(), data_range=1.0, reduction="none"
     )
-    return torch.as_tensor(found)
+    return torch.as_tensor(found).to(wide)
