@@ -46,6 +46,8 @@ def evaluate(
     results, source = Results("evaluate", common, (".json",)), open_source(model, common, data)
     images, labels = source.images(split, limit)
     space = open_space(source, features, common.seed)
+    if space is not None:
+        space.read(images[:1], source.device)  # finds a mistake before the work, not after it
     counts = samples, importance_samples
     numbers, settings = measure(source, images, labels, space, counts, common.seed)
     settings |= {"split": split, "images": len(images), "data": data or "the model's own"}

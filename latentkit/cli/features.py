@@ -100,7 +100,19 @@ def _imported(source: Source, spec: str) -> Space:
         )
     if isinstance(found, nn.Module):
         found = found.to(source.device).eval()
-    return Space(f"{module}.{name}", found, {})
+    return Space(f"{module}.{name}", _guarded(found, spec), {})
+
+
+def _guarded(features: Callable[[Tensor], Tensor], spec: str) -> Callable[[Tensor], Tensor]:
+    """What the user's own code refuses is his mistake, not a bug of this package."""
+
+    def guarded(images: Tensor) -> Tensor:
+        try:
+            return features(images)
+        except (TypeError, RuntimeError) as error:
+            raise ValueError(f"{spec} refused images {tuple(images.shape)}: {error}") from error
+
+    return guarded
 
 
 def _classifier(source: Source, seed: int) -> Space:

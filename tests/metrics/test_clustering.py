@@ -118,8 +118,21 @@ def test_intervals_are_those_of_resampled_samples(noise):
     found = intervals(labels, clusters, resamples=2000)
     for name, score in zip(("acc", "purity", "nmi", "ari"), SCORES, strict=True):
         slow = np.quantile([score(labels[r], clusters[r]) for r in rows], [0.025, 0.975])
-        assert found[name] == pytest.approx(slow, abs=0.025), name
+        # Names fitted to each resample anew only help: the slow ends may be a little higher.
+        slack = 0.025 + (0.1 * noise if name in {"acc", "purity"} else 0)
+        assert found[name] == pytest.approx(slow, abs=slack), name
         assert found[name][0] - 1e-9 <= score(labels, clusters) or name == "nmi"
+
+
+def test_the_interval_of_the_accuracy_of_few_samples_holds_it():
+    """Names fitted to each resample anew would lift the whole interval above the score."""
+    rng = np.random.default_rng(0)
+    labels, clusters = rng.integers(0, 10, (2, 40))
+    found = intervals(labels, clusters)
+    for name, score in (("acc", accuracy), ("purity", purity)):
+        value = score(labels, clusters)
+        error = (value * (1 - value) / 40) ** 0.5  # binomial, as the names are fixed
+        assert found[name] == pytest.approx((value - 1.96 * error, value + 1.96 * error), abs=0.03)
 
 
 @given(pairs)
