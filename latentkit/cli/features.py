@@ -19,7 +19,7 @@ from tqdm import tqdm
 from latentkit.cli.sources import BATCH, Source
 from latentkit.layers import ConvEncoder
 
-_STEPS, _CLASSIFIER_BATCH = 800, 128  # of the classifier: well below a minute
+_STEPS, _CLASSIFIER_BATCH = 800, 64  # of the classifier: below a minute up to 64x64 pixels
 _FOR_CLASSIFIER = 10_000  # training images held in memory for it
 _HIDDEN = 64
 _WEIGHTS = "inception_v3_google-0cc3c7bd.pth"  # as torchvision names the file it downloads
