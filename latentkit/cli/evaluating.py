@@ -14,11 +14,15 @@ def evaluate(
     data: str | None = None,
     split: Part = "test",
     limit: int | None = None,
+    features: str | None = None,
+    samples: int | None = None,
+    importance_samples: int = 64,
 ) -> None:
     """Measure everything that applies to the model, on held-out data.
 
-    Reconstruction error beside that of PCA with as many numbers, the evidence lower bound of a VAE,
-    and the agreement of clusters with labels.
+    Reconstruction beside that of PCA with as many numbers; likelihood bounds of a VAE; agreement
+    of clusters with labels; generated images against real ones and the length of paths in a named
+    feature space; disentanglement on Shapes, whose factors are known.
 
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
@@ -26,15 +30,28 @@ def evaluate(
         data: a data YAML, a folder of images or an .npz, instead of the model's own data.
         split: which images.
         limit: only the first so many.
+        features: what images are compared in: encoder, classifier (trained on the data's labels),
+            inception (where its weights are) or package.module:callable (default: the model's own
+            encoder if it has one; else there is no comparison).
+        samples: generated images to compare (default: as many as real ones, at most 5,000).
+        importance_samples: posterior samples of the importance-weighted bound of a VAE.
     """
+    from latentkit.cli.features import open_space
     from latentkit.cli.results import Results
     from latentkit.cli.scores import measure
     from latentkit.cli.sources import at_least, open_source
 
-    at_least(1, limit=limit)
+    at_least(1, limit=limit, importance_samples=importance_samples)
+    at_least(2, samples=samples)
     results, source = Results("evaluate", common, (".json",)), open_source(model, common, data)
-    numbers = measure(source, split, limit, common.seed)
-    results.finish(numbers, source, split=split, limit=limit, data=data or "the model's own")
+    images, labels = source.images(split, limit)
+    space = open_space(source, features, common.seed)
+    if space is not None:
+        space.read(images[:1], source.device)  # finds a mistake before the work, not after it
+    counts = samples, importance_samples
+    numbers, settings = measure(source, images, labels, space, counts, common.seed)
+    settings |= {"split": split, "images": len(images), "data": data or "the model's own"}
+    results.finish(numbers, source, **settings)
 
 
 def report(run: str, common: Common) -> None:

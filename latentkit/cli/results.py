@@ -105,6 +105,10 @@ class Results:
             print(self.main.with_name(name))
         for name, value in numbers.items():
             if isinstance(value, int | float | str):
-                print(
-                    f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}"
-                )
+                print(f"  {name}: {_short(value)}")
+            elif isinstance(value, list) and all(isinstance(v, float) for v in value):
+                print(f"  {name}: {' '.join(map(_short, value))}")
+
+
+def _short(value: float | str) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

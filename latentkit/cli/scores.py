@@ -6,39 +6,77 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from latentkit.cli.bounds import bounds
 from latentkit.cli.clusters import agreement
+from latentkit.cli.factors import disentanglement
+from latentkit.cli.features import Space
+from latentkit.cli.generated import compare
 from latentkit.cli.sources import BATCH, Source
-from latentkit.data.base import Split
+from latentkit.data.shapes import Shapes
 from latentkit.latent.cluster import kmeans
-from latentkit.losses.elbo import kl_to_standard_normal, reparameterise
-from latentkit.metrics.reconstruction import mse, psnr
+from latentkit.metrics.clustering import intervals
+from latentkit.metrics.reconstruction import WINDOW, mse, psnr, ssim
 from latentkit.models.vae import VAE
 
+RESAMPLES = 1000  # of the bootstrap
 _FOR_PCA = 10_000  # training images that the baseline is fitted on
 
 
-def measure(source: Source, split: Split, limit: int | None, seed: int) -> dict[str, Any]:
-    """Every number that applies to the model; each says in its name what it is."""
-    images, labels = source.images(split, limit)
-    numbers: dict[str, Any] = {"images": len(images)}
-    if hasattr(source.model, "encode"):
-        latents = source.encode(images).flatten(1)
-        if hasattr(source.model, "decode"):
-            numbers |= _reconstruction(source, images, latents.shape[1])
-        numbers |= _clustering(source, images, latents, labels, seed)
-    if isinstance(source.model, VAE):
-        numbers |= _bound(source, source.model, images, seed)
-    if hasattr(source.model, "discriminate") and hasattr(source.model, "prior"):
-        numbers |= _realness(source, images, seed)
-    if len(numbers) == 1:
+def measure(
+    source: Source,
+    images: Tensor,
+    labels: Tensor,
+    space: Space | None,
+    samples: tuple[int | None, int],
+    seed: int,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Every number that applies to the model, and the settings that they depend on.
+
+    Args:
+        source: the model.
+        images: (N, C, *S), held out.
+        labels: (N,), -1 where there is none.
+        space: features to compare generated images in; None for no comparison.
+        samples: number of generated images, and of posterior samples of the tighter bound.
+        seed: of everything random.
+    """
+    model, parts = source.model, []
+    if hasattr(model, "encode"):
+        parts.append(_of_encoder(source, images, labels, seed))
+    if isinstance(model, VAE):
+        parts.append(bounds(source, model, images, samples[1], seed))
+    if hasattr(model, "encode") and isinstance(source.data, Shapes):
+        parts.append(disentanglement(source, source.data, seed))
+    if space is not None and hasattr(model, "decode") and hasattr(model, "prior"):
+        parts.append(compare(source, space, images, samples[0], seed))
+    if hasattr(model, "discriminate") and hasattr(model, "prior"):
+        parts.append((_realness(source, images, seed), {}))
+    if not parts:
         raise ValueError(f"{source.name} has neither encode nor discriminate: nothing to measure")
-    return numbers
+    numbers: dict[str, Any] = {"images": len(images)}
+    settings: dict[str, Any] = {}
+    for found, how in parts:
+        numbers, settings = numbers | found, settings | how
+    return numbers, settings
+
+
+def _of_encoder(
+    source: Source, images: Tensor, labels: Tensor, seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    latents = source.encode(images).flatten(1)
+    numbers: dict[str, Any] = {}
+    if hasattr(source.model, "decode"):
+        numbers |= _reconstruction(source, images, latents.shape[1])
+    clusters = _clustering(source, images, latents, labels, seed)
+    return numbers | clusters, {"bootstrap_resamples": RESAMPLES} if clusters else {}
 
 
 def _reconstruction(source: Source, images: Tensor, dim: int) -> dict[str, float]:
     decoded = source.decode(source.encode(images))
     numbers = {"mse": mse(decoded, images).mean().item()}
     numbers["psnr_db"] = psnr(decoded, images).mean().item()
+    if images.ndim in {4, 5} and min(images.shape[2:]) >= WINDOW:
+        numbers["ssim"] = ssim(decoded, images).mean().item()
     train = source.images("train", _FOR_PCA)[0].flatten(1).numpy()
     if dim <= min(train.shape):
         pca = PCA(dim, random_state=0).fit(train)
@@ -56,38 +94,27 @@ def _clustering(
     count = len(source.data.class_names) or int(labels.max()) + 1
     if count > len(latents):
         return {}
-    numbers = _named("kmeans", agreement(labels, kmeans(latents, count, seed).labels))
+    numbers = _agreement("kmeans", labels, kmeans(latents, count, seed).labels, seed)
     if hasattr(source.model, "cluster"):
         with torch.no_grad():
             batches = [
                 source.model.cluster(x.to(source.device)) for x in torch.split(images, BATCH)
             ]
         own = torch.cat(batches).cpu()
-        numbers |= _named("encoder", agreement(labels, own))
+        numbers |= _agreement("encoder", labels, own, seed)
         numbers["encoder_clusters_used"] = int(own.bincount().count_nonzero())
     return numbers
 
 
-def _named(method: str, numbers: dict[str, float]) -> dict[str, float]:
-    return {f"{method}_{k}": v for k, v in numbers.items()}
-
-
-@torch.no_grad()
-def _bound(source: Source, model: VAE, images: Tensor, seed: int) -> dict[str, float]:
-    """The plain evidence lower bound, one posterior sample an image."""
-    generator = torch.Generator(source.device).manual_seed(seed)
-    nll, kl, means = [], [], []
-    for batch in torch.split(images, BATCH):
-        x = batch.to(source.device)
-        mean, log_var = model.posterior(x)
-        noise = torch.randn(mean.shape, generator=generator, device=source.device)
-        nll.append(model.nll(x, reparameterise(mean, log_var, noise)))
-        kl.append(kl_to_standard_normal(mean, log_var))
-        means.append(mean)
-    total, spread = torch.cat(kl).sum(1).mean(), torch.cat(means).var(0)
-    bound = torch.cat(nll).mean() + total
-    active = int((spread > 0.01).sum())
-    return {"negative_elbo_nats": bound.item(), "kl_nats": total.item(), "active_units": active}
+def _agreement(method: str, labels: Tensor, clusters: Tensor, seed: int) -> dict[str, Any]:
+    """The scores and, beside each, its interval over images."""
+    known = labels >= 0
+    ends = intervals(labels[known], clusters[known], RESAMPLES, seed)
+    numbers: dict[str, Any] = {}
+    for name, score in agreement(labels, clusters).items():
+        numbers[f"{method}_{name}"] = score
+        numbers[f"{method}_{name}_ci95"] = list(ends[name])
+    return numbers
 
 
 @torch.no_grad()

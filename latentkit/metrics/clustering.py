@@ -9,9 +9,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
+from scipy.special import entr
 from sklearn import metrics
 from torch import Tensor
 
+from latentkit.metrics.bootstrap import interval, multinomial
+
+Table: TypeAlias = npt.NDArray[np.int64]
 Labels: TypeAlias = Tensor | npt.NDArray[Any] | Sequence[Any]
 """One value for each of N samples."""
 
@@ -82,7 +86,74 @@ def ari(labels: Labels, clusters: Labels) -> float:
     return float(metrics.adjusted_rand_score(*_codes(labels, clusters)))
 
 
-def _contingency(labels: Labels, clusters: Labels) -> npt.NDArray[np.int64]:
+def intervals(
+    labels: Labels, clusters: Labels, resamples: int = 1000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """95 % percentile bootstrap intervals of the four scores, over samples.
+
+    The clusters stay as they were found, and so do their names in ACC and purity, which would fit
+    each resample anew: the interval is about other samples, not about other runs of the
+    clustering. A resample holds some samples twice, and those agree: with few samples the
+    intervals of NMI and ARI lie too high, even above the score.
+
+    Args:
+        labels: (N,) the truth.
+        clusters: (N,) the clusters found.
+        resamples: number of bootstrap resamples.
+        seed: of the resamples.
+
+    Returns:
+        The ends of the intervals of "acc", "purity", "nmi" and "ari".
+
+    Raises:
+        ValueError: if the two differ in length, are empty, or are not flat.
+    """
+    # All four depend on the table of counts alone, so that is what is resampled.
+    table = _contingency(labels, clusters)
+    tables = multinomial(table, resamples, seed)
+    found = {
+        "acc": _shares(tables, linear_sum_assignment(table, maximize=True)),
+        "purity": _shares(tables, (table.argmax(0), np.arange(table.shape[1]))),
+        "nmi": _nmis(tables),
+        "ari": _aris(tables),
+    }
+    return {name: interval(values) for name, values in found.items()}
+
+
+def _shares(
+    tables: Table, right: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
+) -> npt.NDArray[np.float64]:
+    """(B, L, K) and the rows and columns of the cells that count as right -> (B,)."""
+    shares: npt.NDArray[np.float64] = tables[:, *right].sum(1) / tables.sum((1, 2))
+    return shares
+
+
+def _nmis(tables: Table) -> npt.NDArray[np.float64]:
+    """(B, L, K) -> (B,): I = H(labels) + H(clusters) - H(both); 1 where neither varies."""
+    both = tables / tables.sum((1, 2), keepdims=True)
+    apart = entr(both.sum(2)).sum(1) + entr(both.sum(1)).sum(1)
+    shared = apart - entr(both).sum((1, 2))
+    ratio: npt.NDArray[np.float64] = np.ones(len(tables))
+    np.divide(shared, apart / 2, out=ratio, where=apart > 0)
+    return ratio
+
+
+def _aris(tables: Table) -> npt.NDArray[np.float64]:
+    """(B, L, K) -> (B,), by pairs of samples; 1 where all pairs are alike."""
+    together = _pairs(tables).sum((1, 2))
+    rows, columns = _pairs(tables.sum(2)).sum(1), _pairs(tables.sum(1)).sum(1)
+    chance = rows * columns / np.maximum(_pairs(tables.sum((1, 2))), 1)
+    room = (rows + columns) / 2 - chance
+    ratio: npt.NDArray[np.float64] = np.ones(len(tables))
+    np.divide(together - chance, room, out=ratio, where=room > 0)
+    return ratio
+
+
+def _pairs(counts: Table) -> npt.NDArray[np.float64]:
+    return counts * (counts - 1.0) / 2
+
+
+def _contingency(labels: Labels, clusters: Labels) -> Table:
     """Samples of each label (row) in each cluster (column)."""
     row, column = _codes(labels, clusters)
     counts = np.zeros((row.max() + 1, column.max() + 1), dtype=np.int64)

@@ -2,6 +2,10 @@
 
 import torch
 from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+WINDOW = 11
+"""Pixels along a side of the window that `ssim` compares; images need at least as many."""
 
 
 def mse(x: Tensor, y: Tensor) -> Tensor:
@@ -43,3 +47,33 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
     tensor([20.])
     """
     return -10 * mse(x, y).log10()
+
+
+def ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Structural similarity of images in [0, 1]: 1 for equal ones, about 0 for unrelated noise.
+
+    Wang et al., "Image quality assessment: from error visibility to structural similarity", IEEE
+    TIP 2004, with its Gaussian window of 11 pixels and deviation 1.5, averaged over channels and
+    over the windows around every pixel (the border is reflected, as torchmetrics does).
+
+    Args:
+        x: (N, C, *S) images in [0, 1] of rank 2 or 3, at least 11 pixels along each side.
+        y: (N, C, *S) images in [0, 1].
+
+    Returns:
+        (N,), in [-1, 1], at least in single precision; computed in double.
+
+    Raises:
+        ValueError: if the shapes differ, or the images are too small or of rank 1.
+    """
+    if x.shape != y.shape or x.ndim not in {4, 5} or min(x.shape[2:]) < WINDOW:
+        raise ValueError(
+            f"expected two batches (N, C, *S) of one shape, of 2 or 3 sizes of {WINDOW} or more, "
+            f"got {tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    wide = torch.promote_types(x.dtype, torch.float32)
+    # In double: variances are differences of means of squares, which cancel where an image is flat.
+    found = structural_similarity_index_measure(
+        x.double(), y.double(), data_range=1.0, reduction="none"
+    )
+    return torch.as_tensor(found).to(wide)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import comb
 
-from latentkit.metrics.clustering import accuracy, ari, nmi, purity
+from latentkit.metrics.clustering import _aris, _nmis, accuracy, ari, intervals, nmi, purity
 
 SCORES = [accuracy, purity, nmi, ari]
 pairs = st.integers(1, 25).flatmap(
@@ -106,3 +106,51 @@ def test_too_many_clusters_count_as_wrong():
 def test_bad_input(score, labels, clusters, message):
     with pytest.raises(ValueError, match=message):
         score(labels, clusters)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3, 1.0])
+def test_intervals_are_those_of_resampled_samples(noise):
+    """Resampling the table of counts is resampling the samples, here done one by one."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 150)
+    clusters = np.where(rng.random(150) < noise, rng.integers(0, 4, 150), labels)
+    rows = [rng.integers(0, 150, 150) for _ in range(400)]
+    found = intervals(labels, clusters, resamples=2000)
+    for name, score in zip(("acc", "purity", "nmi", "ari"), SCORES, strict=True):
+        slow = np.quantile([score(labels[r], clusters[r]) for r in rows], [0.025, 0.975])
+        # Names fitted to each resample anew only help: the slow ends may be a little higher.
+        slack = 0.025 + (0.1 * noise if name in {"acc", "purity"} else 0)
+        assert found[name] == pytest.approx(slow, abs=slack), name
+        assert found[name][0] - 1e-9 <= score(labels, clusters) or name == "nmi"
+
+
+def test_the_interval_of_the_accuracy_of_few_samples_holds_it():
+    """Names fitted to each resample anew would lift the whole interval above the score."""
+    rng = np.random.default_rng(0)
+    labels, clusters = rng.integers(0, 10, (2, 40))
+    found = intervals(labels, clusters)
+    for name, score in (("acc", accuracy), ("purity", purity)):
+        value = score(labels, clusters)
+        error = (value * (1 - value) / 40) ** 0.5  # binomial, as the names are fixed
+        assert found[name] == pytest.approx((value - 1.96 * error, value + 1.96 * error), abs=0.03)
+
+
+@given(pairs)
+@settings(deadline=None, max_examples=50)
+def test_scores_of_tables_are_scikit_learns(pair):
+    labels, clusters = pair
+    table = np.zeros((1, 4, 5), dtype=np.int64)
+    np.add.at(table[0], (labels, clusters), 1)
+    assert _nmis(table)[0] == pytest.approx(nmi(labels, clusters), abs=1e-9)
+    assert _aris(table)[0] == pytest.approx(ari(labels, clusters), abs=1e-9)
+
+
+def test_perfect_clusters_have_an_interval_of_no_width():
+    found = intervals([0, 0, 1, 1, 2, 2], [2, 2, 0, 0, 1, 1], resamples=100)
+    assert all(ends == pytest.approx((1, 1)) for ends in found.values())
+
+
+def test_more_samples_have_narrower_intervals():
+    labels, clusters = [0, 0, 1, 1, 1] * 10, [0, 0, 1, 1, 0] * 10
+    few, many = intervals(labels, clusters)["acc"], intervals(labels * 16, clusters * 16)["acc"]
+    assert (few[1] - few[0]) / (many[1] - many[0]) == pytest.approx(4, rel=0.25)

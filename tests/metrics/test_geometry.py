@@ -1,9 +1,11 @@
+import itertools
 import math
 
 import pytest
 import torch
 
-from latentkit.metrics.geometry import path_length, step_lengths
+from latentkit.latent.interpolate import slerp
+from latentkit.metrics.geometry import arc, path_length, perceptual_path_length, step_lengths
 
 
 def test_a_circle_has_its_circumference():
@@ -31,3 +33,95 @@ def test_a_detour_is_longer_than_the_chord_by_hand():
 def test_bad_shapes(shape):
     with pytest.raises(ValueError, match="at least 2 steps"):
         path_length(torch.zeros(shape))
+
+
+def ends(n=5, dim=4):
+    return torch.randn(2, n, dim, generator=torch.Generator().manual_seed(0)).double()
+
+
+def curved(z):
+    """A decoder and features in one, with a changing Jacobian."""
+    weight = torch.arange(24).view(4, 6).sin().to(z)
+    return (z @ weight).tanh().reshape(len(z), 1, 2, 3) ** 2
+
+
+def test_points_of_an_arc_are_slerps():
+    a, b = ends()
+    path = slerp(a, b, 5)
+    for i, t in enumerate((0.0, 0.25, 0.5, 0.75, 1.0)):
+        assert torch.allclose(arc(a, b, torch.full((5,), t).double())[0], path[:, i])
+
+
+@pytest.mark.parametrize("kind", ["general", "parallel", "opposite"])
+def test_the_speed_of_an_arc_is_its_derivative(kind):
+    a, b = ends()
+    b = {"general": b, "parallel": 2 * a, "opposite": -a}[kind]
+    t, step = torch.linspace(0.1, 0.9, 5).double(), 1e-6
+    slow = (arc(a, b, t + step)[0] - arc(a, b, t - step)[0]) / (2 * step)
+    assert torch.allclose(arc(a, b, t)[1], slow, atol=1e-6)
+
+
+def test_the_path_length_of_a_linear_decoder_is_known():
+    weight = torch.randn(4, 9, generator=torch.Generator().manual_seed(1)).double()
+    z, dz = ends()
+    expected = torch.einsum("nd,de,ne->n", dz, weight @ weight.T, dz)
+    found = perceptual_path_length(lambda z: (z @ weight).view(-1, 1, 3, 3), z, dz)
+    assert torch.allclose(found, expected)
+
+
+def test_the_limit_is_where_small_steps_lead():
+    z, dz = ends()
+    limit = perceptual_path_length(curved, z, dz)
+    gaps = [
+        (perceptual_path_length(curved, z, dz, epsilon) - limit).abs().max().item()
+        for epsilon in (1e-1, 1e-2, 1e-3, 1e-4)
+    ]
+    assert gaps[3] < 1e-3 * limit.max()
+    assert all(small < 0.2 * large for large, small in itertools.pairwise(gaps))
+
+
+def test_the_limit_is_that_of_the_jacobian():
+    z, dz = ends()
+    full = torch.func.vmap(torch.func.jacrev(lambda z: curved(z[None]).flatten()))(z)
+    expected = torch.einsum("nfd,nd->nf", full, dz).square().sum(1)
+    assert torch.allclose(perceptual_path_length(curved, z, dz), expected)
+
+
+def test_a_decoder_that_stands_still_has_no_length_and_one_twice_as_fast_four_times():
+    z, dz = ends()
+    assert perceptual_path_length(lambda z: 0 * z, z, dz).abs().max() == 0
+    once, twice = (perceptual_path_length(curved, z, k * dz) for k in (1, 2))
+    assert torch.allclose(twice, 4 * once)
+
+
+@torch.no_grad()
+def test_the_limit_works_without_gradients():
+    z, dz = ends()
+    assert perceptual_path_length(curved, z, dz).min() > 0
+
+
+@pytest.mark.parametrize("leave", ["numpy", "detach"])
+def test_features_without_derivative_are_refused_but_stepped_over(leave):
+    def perceive(z):
+        x = curved(z)
+        return torch.from_numpy(x.numpy()) if leave == "numpy" else x.detach()
+
+    z, dz = ends()
+    with pytest.raises(ValueError, match=r"no derivative passes .*give epsilon"):
+        perceptual_path_length(perceive, z, dz)
+    found = perceptual_path_length(perceive, z, dz, 1e-5)
+    assert torch.allclose(found, perceptual_path_length(curved, z, dz), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: arc(torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(2)), r"and \(2,\)"),
+        (lambda: arc(torch.zeros(3), torch.zeros(3), torch.zeros(3)), r"got \(3,\)"),
+        (lambda: perceptual_path_length(curved, *torch.zeros(2, 3)), r"\(3,\) and \(3,\)"),
+        (lambda: perceptual_path_length(curved, *ends(), -1.0), "above 0, got -1.0"),
+    ],
+)
+def test_bad_paths(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,87 @@
+"""How `latentkit evaluate` compares generated images with real ones."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from latentkit.cli.features import Space
+from latentkit.cli.sources import BATCH, Source
+from latentkit.metrics.bootstrap import mean_interval
+from latentkit.metrics.coverage import density_coverage, precision_recall
+from latentkit.metrics.frechet import frechet_distance
+from latentkit.metrics.geometry import arc, perceptual_path_length
+from latentkit.metrics.kernel import kernel_distance
+from latentkit.priors import Gaussian
+
+_MOST = 5_000  # generated images, unless the user asks for more
+_SUBSETS, _SUBSET = 100, 1000  # of the kernel distance
+_FIDELITY_K, _DENSITY_K = 3, 5  # neighbours, as in the papers
+_PATHS = 1000  # places that the path length is averaged over
+_STEP = 1e-4  # of the path length where there is no derivative, as in the paper
+
+
+def compare(
+    source: Source, space: Space, images: Tensor, samples: int | None, seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Numbers and settings: distances, shares and path length in the space's features."""
+    count = samples or min(_MOST, len(images))
+    settings: dict[str, Any] = {"generated_images": count, "real_images": min(count, len(images))}
+    real = space.read(images[:count], source.device)
+    fake = space.read(source.decode(source.prior_sample(count, seed)), source.device)
+    name = _full_name(space, real)
+    settings |= {"features": name, "feature_size": real.shape[1]}
+    numbers: dict[str, Any] = dict(space.numbers)
+    if min(len(real), len(fake)) > 1:
+        numbers[f"frechet_{name}"] = frechet_distance(real, fake)
+        mean, spread = kernel_distance(real, fake, _SUBSETS, _SUBSET, seed)
+        numbers |= {f"kernel_{name}": mean, f"kernel_{name}_sd": spread}
+        size = min(_SUBSET, len(real), len(fake))
+        settings |= {"kernel_subsets": _SUBSETS, "kernel_subset_size": size}
+    if min(len(real), len(fake)) > _DENSITY_K:
+        numbers |= _shares(real, fake, name)
+        settings |= {"precision_recall_k": _FIDELITY_K, "density_coverage_k": _DENSITY_K}
+    lengths, how = _path_lengths(source, space, min(_PATHS, count), seed)
+    numbers[f"ppl_{name}"] = lengths.mean().item()
+    if lengths.isfinite().all():
+        numbers[f"ppl_{name}_ci95"] = list(mean_interval(lengths, seed=seed))
+    return numbers, settings | how
+
+
+def _full_name(space: Space, features: Tensor) -> str:
+    """An encoder's name carries its size, as the others' do."""
+    return f"encoder{features.shape[1]}" if space.name == "encoder" else space.name
+
+
+def _shares(real: Tensor, fake: Tensor, name: str) -> dict[str, float]:
+    found = precision_recall(real, fake, _FIDELITY_K)._asdict()
+    found |= density_coverage(real, fake, _DENSITY_K)._asdict()
+    return {f"{key}_{name}": value for key, value in found.items()}
+
+
+def _path_lengths(
+    source: Source, space: Space, count: int, seed: int
+) -> tuple[Tensor, dict[str, Any]]:
+    """Squared speeds (N,) at random places of paths between latents of the prior."""
+    ends = source.prior_sample(2 * count, seed + 1)
+    t = torch.rand(count, generator=torch.Generator().manual_seed(seed))
+    curved = isinstance(source.model.prior, Gaussian)
+    a, b = ends[:count].flatten(1), ends[count:].flatten(1)
+    z, dz = arc(a, b, t) if curved else (a + t[:, None] * (b - a), b - a)
+    pair = [v.view(count, *ends.shape[1:]) for v in (z, dz)]
+    settings = {"ppl_paths": count, "ppl_path": "slerp" if curved else "lerp"}
+    try:
+        return _speeds(source, space, pair, None), {**settings, "ppl_epsilon": 0.0}
+    except ValueError:  # no derivative: the paper's small step
+        return _speeds(source, space, pair, _STEP), {**settings, "ppl_epsilon": _STEP}
+
+
+@torch.no_grad()
+def _speeds(source: Source, space: Space, pair: list[Tensor], epsilon: float | None) -> Tensor:
+    def perceive(z: Tensor) -> Tensor:
+        return space.flat(source.model.decode(z))
+
+    batches = list(zip(*(torch.split(v.to(source.device), BATCH) for v in pair), strict=True))
+    bar = tqdm(batches, desc="path length", leave=False, disable=len(batches) < 2)
+    return torch.cat([perceptual_path_length(perceive, z, dz, epsilon).cpu() for z, dz in bar])

@@ -1,0 +1,88 @@
+"""How far would a number move with other samples of the same kind? Percentile bootstrap.
+
+Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 1979.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+_CHUNK = 2**24  # counts held at a time
+
+
+def interval(values: npt.NDArray[Any], level: float = 0.95) -> tuple[float, float]:
+    """The middle share of the values that a statistic took on resamples.
+
+    Args:
+        values: (B,) the statistic on B resamples.
+        level: the share, in (0, 1).
+
+    Returns:
+        The lower and the upper end, in the statistic's unit.
+
+    Raises:
+        ValueError: if there are no values or the level is no share.
+
+    >>> interval(np.arange(101), level=0.5)
+    (25.0, 75.0)
+    """
+    if np.ndim(values) != 1 or len(values) == 0 or not 0 < level < 1:
+        raise ValueError(
+            f"expected values (B,) and a level between 0 and 1, got {np.shape(values)} and {level}"
+        )
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def multinomial(
+    counts: npt.NDArray[np.int64], resamples: int, seed: int = 0
+) -> npt.NDArray[np.int64]:
+    """Counts of resamples: to draw samples with replacement is to draw their cells.
+
+    Args:
+        counts: (...) samples in each cell, at least one in all.
+        resamples: B >= 1.
+        seed: of the draws.
+
+    Returns:
+        (B, ...), each with the total of `counts`.
+
+    Raises:
+        ValueError: if there is no sample or no resample.
+    """
+    total = int(counts.sum())
+    if total < 1 or resamples < 1:
+        raise ValueError(f"expected samples and resamples, got {total} and {resamples}")
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(total, counts.ravel() / total, size=resamples)
+    return drawn.reshape(resamples, *counts.shape)
+
+
+def mean_interval(values: Tensor, resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of the mean of independent values.
+
+    Args:
+        values: (N,) one for each sample, finite.
+        resamples: B >= 1.
+        seed: of the draws.
+
+    Returns:
+        The lower and the upper end, in the unit of the values.
+
+    Raises:
+        ValueError: if the values are not flat, not finite or none, or there is no resample.
+    """
+    if values.ndim != 1 or len(values) == 0 or not values.isfinite().all():
+        raise ValueError(f"expected finite values (N,), got {tuple(values.shape)}")
+    if resamples < 1:
+        raise ValueError(f"expected resamples of 1 or more, got {resamples}")
+    flat = values.detach().to("cpu", torch.float64).numpy()
+    rows = max(1, _CHUNK // len(flat))
+    sizes = [min(rows, resamples - start) for start in range(0, resamples, rows)]
+    seeds = np.random.SeedSequence(seed).generate_state(len(sizes))
+    ones = np.ones(len(flat), np.int64)
+    parts = [multinomial(ones, size, int(s)) @ flat for size, s in zip(sizes, seeds, strict=True)]
+    return interval(np.concatenate(parts) / len(flat))

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+import torch
+
+from latentkit.metrics.bootstrap import interval, mean_interval, multinomial
+
+
+def test_an_interval_is_the_middle_share():
+    assert interval(np.arange(1001)) == pytest.approx((25, 975))
+
+
+def test_the_interval_of_a_mean_is_that_of_the_central_limit():
+    x = torch.randn(2000, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    low, high = mean_interval(x)
+    error = x.std().item() / 2000**0.5
+    assert low == pytest.approx(x.mean().item() - 1.96 * error, abs=0.25 * error)
+    assert high == pytest.approx(x.mean().item() + 1.96 * error, abs=0.25 * error)
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say():
+    draws = torch.rand(200, 60, generator=torch.Generator().manual_seed(0))
+    found = [mean_interval(x, resamples=200, seed=i) for i, x in enumerate(draws)]
+    assert 0.88 <= np.mean([low <= 0.5 <= high for low, high in found]) <= 0.99
+
+
+def test_a_constant_has_no_width():
+    assert mean_interval(torch.full((5,), 2.0)) == pytest.approx((2, 2))
+
+
+def test_resamples_keep_the_total_and_follow_the_counts():
+    counts = np.array([[10, 0], [30, 60]])
+    drawn = multinomial(counts, 4000)
+    assert (drawn.sum((1, 2)) == 100).all()
+    assert drawn.mean(0) == pytest.approx(counts, abs=0.4)
+    assert drawn.std(0)[1, 1] == pytest.approx((100 * 0.6 * 0.4) ** 0.5, rel=0.05)
+    assert np.array_equal(drawn, multinomial(counts, 4000))
+    assert not np.array_equal(drawn, multinomial(counts, 4000, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: interval(np.zeros((2, 2))), r"values \(B,\).*got \(2, 2\)"),
+        (lambda: interval(np.zeros(2), 1.0), "level between 0 and 1.*1.0"),
+        (lambda: multinomial(np.zeros(3, int), 5), "got 0 and 5"),
+        (lambda: mean_interval(torch.zeros(3), 0), "resamples of 1 or more, got 0"),
+        (lambda: mean_interval(torch.tensor([torch.nan])), "finite values"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
