@@ -48,7 +48,7 @@ class Checkup:
             The values by name, and the alarms that they give.
         """
         found = list(self._found(module, module.portable(), x))
-        values = {k: v for some, _ in found for k, v in some.items()}
+        values = {k: v.float() for some, _ in found for k, v in some.items()}
         return values, [a for _, alarms in found for a in alarms if a is not None]
 
     def _found(self, module: Training, model: Any, x: Tensor) -> list[_Found]:  # noqa: ANN401

@@ -86,12 +86,14 @@ class Health(pl.Callback):
         self._images: list[Tensor] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """Validations seen, and the alarms with their history, for resuming."""
-        return {"seen": self._seen, "against": dict(self._against), "rang": list(self._rang)}
+        """Validations seen, latest values, and the alarms with their history, for resuming."""
+        alarms = {"against": dict(self._against), "rang": [dict(r) for r in self._rang]}
+        return {"seen": self._seen, "values": dict(self._values), **alarms}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores them."""
-        self._seen, self._against = state_dict["seen"], dict(state_dict["against"])
+        self._seen, self._values = state_dict["seen"], dict(state_dict["values"])
+        self._against = dict(state_dict["against"])
         self._rang = [dict(record) for record in state_dict["rang"]]
 
     def on_validation_batch_end(
