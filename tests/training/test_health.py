@@ -14,8 +14,11 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.data import DataLoader, IterableDataset
 
+from latentkit.data.base import ImageData, Splits
 from latentkit.data.digits import Digits
+from latentkit.data.images import TensorImages
 from latentkit.training import alarms
 from latentkit.training.alarms import Alarm
 from latentkit.training.base import NonFiniteLossError, adam
@@ -404,18 +407,39 @@ def test_it_measures_neither_sanity_checks_nor_validate(make, few, trainer):
     assert health.state_dict()["seen"] == 1
 
 
-def test_it_keeps_no_more_images_than_it_needs(make, few, trainer):
-    health, counts = Health(every=1, count=20), []
-    checkup = health.checkup
+class Sorted(ImageData):
+    """Digits sorted by label to validate on, as in a folder for each class."""
 
-    def spy(module, x):
-        counts.append(len(x))
-        return checkup(module, x)
+    def load(self):
+        images, labels = Digits(size=8).split("train")[:]
+        order = labels[:192].argsort(stable=True)
+        val = TensorImages(images[order], labels[order])
+        few = TensorImages(images[192:208], labels[192:208])
+        return Splits(few, val, few)
 
-    health.checkup = spy
-    trainer(callbacks=[health]).fit(make("gan"), few())
-    trainer(callbacks=[health]).fit(make("gan"), Digits(size=8, batch_size=16))
-    assert counts == [16, 20]
+
+@pytest.mark.parametrize(
+    ("batch_size", "count", "apart"),
+    [(16, 50, 4), (8, 25, 8), (4, 25, 8), (512, 100, 2), (8, 300, 1)],
+)
+def test_it_measures_on_evenly_spaced_images(make, trainer, batch_size, count, apart):
+    """Else a sorted set would look like a model that uses one cluster."""
+    health, data, seen = Health(count=count), Sorted(batch_size=batch_size), []
+    health.checkup = lambda module, x: (seen.append(x), ({}, []))[1]
+    trainer(callbacks=[health]).fit(make("gan"), data)
+    wanted = data.split("val")[:][0][::apart]
+    assert torch.equal(seen[0], wanted)
+
+
+def test_a_validation_set_may_hide_its_size(make, few, trainer):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter([few().split("val")[:16]])
+
+    data, health = few(), Health(**AT_ONCE)
+    data.val_dataloader = lambda: DataLoader(Stream(), batch_size=None)
+    trainer(callbacks=[health]).fit(make("gan"), data)
+    assert health.state_dict()["values"]
 
 
 @each
