@@ -27,6 +27,7 @@ from latentkit.cli.checks import (
 )
 from latentkit.store import atomic
 from latentkit.training.base import Training
+from latentkit.training.health import Health
 from latentkit.training.predictions import write_predictions
 from latentkit.training.resume import Checkpoints
 from latentkit.training.run import RunFolder, folder_of
@@ -66,9 +67,10 @@ class TrainingCLI(LightningCLI):
     """Builds objective, data and trainer from a config, and runs one of the four commands."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds the checkpoints and pictures that are made by default."""
+        """Adds the checkpoints, pictures and alarms that are there by default."""
         parser.add_lightning_class_args(Checkpoints, "checkpoints")
         parser.add_lightning_class_args(ImageGrids, "pictures")
+        parser.add_lightning_class_args(Health, "health")
 
     def _parse_ckpt_path(self) -> None:
         """Finds the checkpoint; unlike the parent, takes no settings from it."""

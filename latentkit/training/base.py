@@ -15,6 +15,21 @@ from latentkit.protocols import Part
 from latentkit.store import checkpoint_entry, describe
 
 
+class NonFiniteLossError(ValueError):
+    """The loss is NaN or infinite: the run stops before the step that would spoil the weights.
+
+    Attributes:
+        value: the loss.
+    """
+
+    def __init__(self, value: float, iteration: int) -> None:
+        super().__init__(
+            f"the loss is {value} at iteration {iteration}: try a smaller learning rate (lr), or "
+            "look for values that are no numbers in the data; the last checkpoint is from before"
+        )
+        self.value = value
+
+
 class Training(pl.LightningModule, ABC):
     """Abstract objective: receives its network, logs, counts its own iterations.
 
@@ -82,10 +97,7 @@ class Training(pl.LightningModule, ABC):
     def finite(self, loss: Tensor) -> Tensor:
         """Gives the loss back, or stops the run where it is no number."""
         if not loss.isfinite():
-            raise ValueError(
-                f"the loss is {loss.item()} at iteration {int(self.iteration)}: "
-                "try a smaller learning rate; the last checkpoint is from before"
-            )
+            raise NonFiniteLossError(loss.item(), int(self.iteration))
         return loss
 
     def explainable(self) -> Mapping[str, Part]:

@@ -6,9 +6,8 @@ from torch.optim import Optimizer
 
 from latentkit.losses.elbo import free_bits, kl_to_standard_normal, reparameterise
 from latentkit.models.vae import VAE
+from latentkit.training.alarms import active_units
 from latentkit.training.base import Training, adam
-
-_ACTIVE = 0.01  # variance of a posterior mean over the data (Burda et al., 2016, arXiv 1509.00519)
 
 
 class VAETraining(Training):
@@ -92,8 +91,8 @@ class VAETraining(Training):
         self._means.append(mean)
 
     def _log_active(self, stage: str) -> None:
-        spread = self.gathered(self._means, stage).var(0)
-        self.log(f"{stage}/active_units", (spread > _ACTIVE).sum().float(), sync_dist=True)
+        active = active_units(self.gathered(self._means, stage))
+        self.log(f"{stage}/active_units", active.float(), sync_dist=True)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Logs the bound on held-out images."""

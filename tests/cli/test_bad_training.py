@@ -40,6 +40,8 @@ FIT --data.init_args.batch_size 0 => batch_size of 1 or more, got 0
 FIT --model.init_args.lr -1 => learning rate: -1
 FIT --model.init_args.model.init_args.latent_dim 0 => outputs of 1 or more, got 0
 GAN --model.init_args.model.init_args.latent_dim 0 => inputs of 1 or more, got 0
+FIT --health.every -1 => expected health.every and health.grace of 0 or more
+FIT --health.count 3 => health.count of 16 or more
 FIT --trainer.callbacks pytorch_lightning.callbacks.EMAWeightAveraging => weight averaging callbacks
 """
 

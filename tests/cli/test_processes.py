@@ -123,3 +123,15 @@ def test_two_processes_train_one_clustergan(folder, run):
     assert any(k.startswith("ema.") for k in learned)
     assert same(first["scores"], second["scores"])
     assert result(folder / "checkpoints/clustergan/version_0/metrics.json")["val/acc"] > 0
+
+
+def test_the_first_process_alone_rings_an_alarm(folder, run):
+    digits = "class_path: latentkit.data.digits.Digits\n  init_args: {size: 8, batch_size: 512}"
+    text = (folder / "vae.yaml").read_text()
+    own = text[text.index("class_path: latentkit.data") : text.index("\ntrainer")]
+    (folder / "collapsing.yaml").write_text(text.replace(own, digits))
+    words = ("--model.init_args.beta", "1e6", "--health.grace", "0", "--health.patience", "1")
+    printed = run("fit", "--config", "collapsing.yaml", *words, *TWO)
+    content = result(folder / "checkpoints/collapsing/version_0/health.json")
+    assert content["ringing"] == ["posterior_collapse"]
+    assert printed.count("posterior collapse") == 1
