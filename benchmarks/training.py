@@ -1,0 +1,173 @@
+"""Times a training step against a bare PyTorch loop of the same arithmetic, and against pythae.
+
+python benchmarks/training.py --root data      (pip install pythae==0.1.2 for the row beside it)
+
+Both sides of a ratio run in turn within one process; the ratio is the median over the rounds, with
+the smallest and the largest beside it. Ours is everything `fit` does in a step: Lightning's loop,
+the data, logging to TensorBoard, health measures, checkpoints. Writes benchmarks/training.json.
+"""
+
+import argparse
+import importlib
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from bare import LOOPS, MLPVAE
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from latentkit.data.vision import Vision
+from latentkit.store import versions, write_json
+from latentkit.training.health import Health
+from latentkit.training.resume import Checkpoints
+from latentkit.training.run import RunFolder
+from latentkit.training.vae import VAETraining
+from latentkit.views.tensorboard import ImageGrids
+
+CONFIGS = ("autoencoder_mnist", "vae_mnist", "dcgan_mnist", "clustergan_mnist")
+HERE = Path(__file__).parent
+SKIPPED = 10  # first steps of a measurement, which allocate
+
+
+class Stopwatch(pl.Callback):
+    """Seconds a step, from the SKIPPED-th step of the epoch to its last."""
+
+    def on_train_batch_start(self, *others: Any) -> None:
+        """Starts the watch."""
+        index = others[-1]
+        if index == SKIPPED:
+            self.start = time.perf_counter()
+
+    def on_train_batch_end(self, *others: Any) -> None:
+        """Reads the watch."""
+        index = others[-1]
+        self.seconds = (time.perf_counter() - getattr(self, "start", 0)) / (
+            index - SKIPPED + 1 or 1
+        )
+
+
+def build(entry: dict) -> object:
+    """The object that a config's `class_path` and `init_args` describe."""
+    module, name = entry["class_path"].rsplit(".", 1)
+    settings = {
+        k: build(v) if isinstance(v, dict) and "class_path" in v else v
+        for k, v in entry.get("init_args", {}).items()
+    }
+    return getattr(importlib.import_module(module), name)(**settings)
+
+
+def fit(module: pl.LightningModule, data: pl.LightningDataModule, steps: int) -> float:
+    """Seconds a step under Lightning, with all that the command adds."""
+    watch = Stopwatch()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            max_epochs=1,
+            limit_train_batches=steps,
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            logger=TensorBoardLogger(folder, "run"),
+            callbacks=[watch, RunFolder(), Checkpoints(), Health(), ImageGrids()],
+        )
+        trainer.fit(module, data)
+    return watch.seconds
+
+
+def paired(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> dict:
+    """Milliseconds a step of both, and their ratio, over alternating rounds."""
+    pairs = [(ours(), theirs()) for _ in range(rounds)]
+    ratios = sorted(a / b for a, b in pairs)
+    a, b = (1000 * statistics.median(side) for side in zip(*pairs, strict=True))
+    row = {"ours_ms": a, "theirs_ms": b, "ratio": statistics.median(ratios)}
+    return row | {"ratio_min": ratios[0], "ratio_max": ratios[-1], "rounds": rounds}
+
+
+def beside_bare_loops(root: str, steps: int, rounds: int) -> dict:
+    """Each shipped MNIST config against the same arithmetic without Lightning."""
+    rows = {}
+    for name in CONFIGS:
+        config = yaml.safe_load((HERE.parent / "configs" / f"{name}.yaml").read_text())
+        settings = config["data"]["init_args"] | {"root": root}
+        data = Vision(**settings)
+
+        model, loop = config["model"], LOOPS[name.split("_")[0]]
+        rows[name] = paired(
+            partial(_seeded, fit, model, data, steps),
+            partial(_seeded, loop, model, data, steps, SKIPPED),
+            rounds,
+        )
+        print(name, json.dumps(rows[name]), flush=True)
+    return rows
+
+
+def _seeded(run: Callable[..., float], model: dict, *others: Any) -> float:
+    torch.manual_seed(0)
+    return run(build(model), *others)
+
+
+def beside_pythae(root: str, steps: int, rounds: int) -> dict | None:
+    """A VAE with pythae's default networks, batch 128, in both."""
+    try:
+        from pythae_side import pythae_seconds
+    except ImportError:
+        print("pythae is not installed: its row is left out")
+        return None
+    data = Vision(root=root, batch_size=128)
+    images = data.split("train")[: 128 * steps][0]
+    row = paired(
+        lambda: fit(VAETraining(MLPVAE()), data, steps),
+        lambda: pythae_seconds(images, 128),
+        rounds,
+    )
+    print("pythae", json.dumps(row), flush=True)
+    return row
+
+
+def beside_torchvision(root: str, rounds: int) -> dict:
+    """An epoch of batches of MNIST, against torchvision's data set and a plain DataLoader."""
+    from torchvision.datasets import MNIST
+    from torchvision.transforms import ToTensor
+
+    ours = Vision(root=root, batch_size=128).train_dataloader()
+    theirs = DataLoader(MNIST(root, transform=ToTensor()), batch_size=128, shuffle=True)
+
+    def feed(loader: DataLoader) -> float:
+        start = time.perf_counter()
+        count = sum(1 for _ in zip(range(200), loader, strict=False))
+        return (time.perf_counter() - start) / count
+
+    row = paired(lambda: feed(ours), lambda: feed(theirs), rounds)
+    print("data", json.dumps(row), flush=True)
+    return row
+
+
+def main() -> None:
+    """Measures everything and writes the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", default="data", help="folder of MNIST in torchvision's form")
+    parser.add_argument("--steps", type=int, default=110)
+    parser.add_argument("--rounds", type=int, default=5)
+    chosen = parser.parse_args()
+    rows = {
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "bare_loop": beside_bare_loops(chosen.root, chosen.steps, chosen.rounds),
+        "pythae_vae": beside_pythae(chosen.root, chosen.steps, chosen.rounds),
+        "data_feeding": beside_torchvision(chosen.root, chosen.rounds),
+    }
+    write_json(HERE / "training.json", rows)
+
+
+if __name__ == "__main__":
+    main()
