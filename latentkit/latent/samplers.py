@@ -1,8 +1,9 @@
-"""Priors for models that came without a good one, fitted to the latents of the training images.
+"""Priors for models that came without a good one, fitted to latents of training images.
 
 An autoencoder has no prior, and a VAE's latents rarely fill the one it was trained with. Each class
 here is a `Prior`: hand its samples to `decode`. Fit on training latents only, so that held-out
-images stay held out. `benchmarks/samplers.py` measures what each is worth.
+images stay held out. `benchmarks/samplers.py` measures what each is worth, the second-stage VAE of
+`two_stage.py` included.
 """
 
 import math
@@ -11,7 +12,7 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from latentkit.latent.points import check_points
+from latentkit.latent.points import check_points, flat_points, spread
 from latentkit.priors import Empirical
 
 
@@ -72,7 +73,8 @@ class Mixture:
         constant = 0.5 * means.shape[1] * math.log(2 * math.pi)
         each = -0.5 * standard.square().sum(1) - volume[:, None] - constant
         weighted = each + self.weights.to(z.device).double().log()[:, None]
-        return weighted.logsumexp(0).to(z.dtype)
+        total: Tensor = weighted.logsumexp(0)
+        return total.to(z.dtype)
 
 
 def gmm(
@@ -94,13 +96,13 @@ def gmm(
         ValueError: if z is not finite, has fewer than two latents, or components or reg are out of
             range.
     """
-    points = _flat(z)
+    points = flat_points(z)
     if not 1 <= components <= len(z) or not reg > 0:
         raise ValueError(
             f"expected 1 <= components <= {len(z)} for {len(z)} latents and reg above 0, got "
             f"{components} and {reg}"
         )
-    centre, scale = points.mean(0), _scale(points)
+    centre, scale = points.mean(0), spread(points)
     model = GaussianMixture(components, reg_covar=reg, max_iter=500, random_state=_seed(generator))
     model.fit(((points - centre) / scale).numpy())
     weights, means, covariances = map(
@@ -128,14 +130,16 @@ class NoisyEmpirical(Empirical):
     """
 
     def __init__(self, latents: Tensor, bandwidth: float | None = None) -> None:
-        points = _flat(latents)
+        points = flat_points(latents)
         super().__init__(latents)
         self.bandwidth = len(points) ** (-1 / (points.shape[1] + 4))
         if bandwidth is not None:
             self.bandwidth = bandwidth
         if not 0 <= self.bandwidth < math.inf:
             raise ValueError(f"expected a bandwidth of 0 or more, got {bandwidth}")
-        values, vectors = torch.linalg.eigh(torch.atleast_2d(torch.cov(points.T)))
+        offset = points - points.mean(0)
+        covariance = offset.T @ offset / (len(points) - 1)
+        values, vectors = torch.linalg.eigh(covariance)
         self._root = vectors * values.clamp(min=0).sqrt()  # unlike Cholesky's, of any rank
 
     def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
@@ -143,21 +147,8 @@ class NoisyEmpirical(Empirical):
         seen = super().sample(n, generator=generator)
         noise = torch.randn(n, len(self._root), generator=generator, device=seen.device).double()
         blur = self.bandwidth * noise @ self._root.T.to(seen.device)
-        return (seen.double() + blur.reshape(seen.shape)).to(seen.dtype)
-
-
-def _flat(z: Tensor) -> Tensor:
-    """(N, *Z) -> (N, D) in float64 on the CPU, checked."""
-    if z.ndim < 2 or len(z) < 2:
-        raise ValueError(f"expected latents (N, *Z), two or more, got shape {tuple(z.shape)}")
-    check_points(z.flatten(1))
-    return z.detach().flatten(1).to("cpu", torch.float64)
-
-
-def _scale(points: Tensor) -> Tensor:
-    """Standard deviations (D,); 1 where a coordinate is constant, to divide by."""
-    deviation = points.std(0)
-    return torch.where(deviation > 0, deviation, 1)
+        moved: Tensor = seen.double() + blur.reshape(seen.shape)
+        return moved.to(seen.dtype)
 
 
 def _seed(generator: torch.Generator | None) -> int:
