@@ -53,8 +53,8 @@ def _fit(
         settings = {"components": components, "reg": 1e-4}
         return gmm(latents, components, settings["reg"], generator), settings
     if sampler == "two-stage":
-        training = {"steps": 6000, "batch": 128}
-        return two_stage(latents, **training, generator=generator), training
+        trained = two_stage(latents, generator=generator)
+        return trained, {"steps": 6000, "batch": 128, "lr": 2e-3}
     noisy = NoisyEmpirical(latents, bandwidth)
     return noisy, {"bandwidth": noisy.bandwidth}
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from latentkit.latent.points import flat_points, spread
 from latentkit.losses.elbo import gaussian_nll, kl_to_standard_normal, reparameterise
 
-_START = -1.0  # log scale of the decoder: at 0 the noise would drown every latent at the start
+# Log scale of the decoder at the start: from 0 it may never use u, from -1 it learns to copy first.
+_START = -0.5
 
 
 class TwoStage(nn.Module):
@@ -60,7 +61,11 @@ class TwoStage(nn.Module):
 
 
 def two_stage(
-    z: Tensor, steps: int = 6000, batch: int = 128, generator: torch.Generator | None = None
+    z: Tensor,
+    steps: int = 6000,
+    batch: int = 128,
+    lr: float = 2e-3,
+    generator: torch.Generator | None = None,
 ) -> TwoStage:
     """Trains a second-stage VAE on standardised latents, by Adam with a cosine schedule.
 
@@ -68,27 +73,37 @@ def two_stage(
         z: (N, *Z) latents of training images.
         steps: of the optimizer.
         batch: latents of a step, drawn with replacement.
+        lr: Adam's at the first step; few steps need a larger one.
         generator: of the weights, the batches and the noise, on the CPU; None takes the global
             random state.
 
     Raises:
-        ValueError: if z is not finite or has fewer than two latents, or steps or batch are below 1.
+        ValueError: if z is not finite or has fewer than two latents, or steps, batch or lr are out
+            of range.
     """
     points = flat_points(z)
-    if steps < 1 or batch < 1:
-        raise ValueError(f"expected steps >= 1 and batch >= 1, got {steps} and {batch}")
+    if steps < 1 or batch < 1 or not lr > 0:
+        raise ValueError(
+            f"expected steps >= 1, batch >= 1 and lr above 0, got {steps}, {batch} and {lr}"
+        )
     model = TwoStage(points.shape[1], generator=generator)
     model.shape, model.dtype = z.shape[1:], z.dtype
     model.mean.copy_(points.mean(0))
     model.deviation.copy_(points.std(0))  # 0 where constant: such a coordinate stays so
-    _train(model, ((points - points.mean(0)) / spread(points)).float(), steps, batch, generator)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    standard = ((points - points.mean(0)) / spread(points)).float()
+    _train(model, standard, optimizer, steps, batch, generator)
     return model.eval().requires_grad_(False)
 
 
 def _train(
-    model: TwoStage, x: Tensor, steps: int, batch: int, generator: torch.Generator | None
+    model: TwoStage,
+    x: Tensor,
+    optimizer: torch.optim.Optimizer,
+    steps: int,
+    batch: int,
+    generator: torch.Generator | None,
 ) -> None:
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     with torch.enable_grad():  # a caller may well have turned it off, to encode
         for _ in range(steps):
