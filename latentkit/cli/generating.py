@@ -30,7 +30,7 @@ def sample(
         columns: images in a row of the sheet.
         sampler: the model's prior; a Gaussian mixture; a second VAE on the latents; or latents of
             training images with noise, which with little noise are near copies.
-        components: of the Gaussian mixture (default: 10).
+        components: of the Gaussian mixture (default: 10; more come closer where images are many).
         bandwidth: standard deviation of the empirical sampler's noise, in units of the latents' own
             (default: Scott's rule).
         data: a data YAML, a folder of images or an .npz, instead of the model's own data.

@@ -24,7 +24,7 @@ def draw(
     """Latents (count, *Z) and the settings they were drawn with.
 
     Any sampler but the prior is fitted to the encoded training images: for a VAE to the posterior
-    means, which its `encode` gives (`benchmarks/samplers.py` has both).
+    means, which its `encode` gives. Posterior samples score the same (`benchmarks/samplers.py`).
     """
     _check(sampler, components, bandwidth)
     if sampler == "prior":
@@ -53,8 +53,9 @@ def _fit(
         settings = {"components": components, "reg": 1e-4}
         return gmm(latents, components, settings["reg"], generator), settings
     if sampler == "two-stage":
-        trained = two_stage(latents, generator=generator)
-        return trained, {"steps": 6000, "batch": 128, "lr": 2e-3}
+        steps, batch, lr = 6000, 128, 2e-3
+        trained = two_stage(latents, steps, batch, lr, generator)
+        return trained, {"steps": steps, "batch": batch, "lr": lr}
     noisy = NoisyEmpirical(latents, bandwidth)
     return noisy, {"bandwidth": noisy.bandwidth}
 

@@ -154,11 +154,10 @@ def test_the_settings_of_each_sampler_are_told(ok, place, monkeypatch):
         "prior": {"sampler": "prior", "components": None, "bandwidth": None},
         "gmm": {"components": 10, "reg": 1e-4, "bandwidth": None, "fitted_to": 48},
         "empirical": {"bandwidth": pytest.approx(48 ** (-1 / 10)), "fitted_to": 48},
-        "two-stage": {"steps": 6000, "batch": 128, "fitted_to": 48},
+        "two-stage": {"steps": 6000, "batch": 128, "lr": 2e-3, "fitted_to": 48},
     }
-    monkeypatch.setattr(
-        sampling, "two_stage", lambda z, steps, batch, generator: two_stage(z, 3, batch, generator)
-    )
+    quick = lambda z, steps, *rest: two_stage(z, 3, *rest)  # noqa: E731
+    monkeypatch.setattr(sampling, "two_stage", quick)
     for name, wanted in expected.items():
         ok("sample", "vae.safetensors", "--sampler", name, "--data", "small.npz")
         settings = result(place / "outputs/sample/result.json")["settings"]
