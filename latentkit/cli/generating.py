@@ -7,25 +7,45 @@ from latentkit.cli.parser import Common
 Part = Literal["train", "val", "test"]
 
 
-def sample(model: str, common: Common, *, count: int = 64, columns: int = 8) -> None:
-    """Draw images from the model's prior.
+def sample(
+    model: str,
+    common: Common,
+    *,
+    count: int = 64,
+    columns: int = 8,
+    sampler: Literal["prior", "gmm", "two-stage", "empirical"] = "prior",
+    components: int | None = None,
+    bandwidth: float | None = None,
+    data: str | None = None,
+) -> None:
+    """Draw images from the model's prior, or from a sampler fitted to its training latents.
+
+    A model without a prior, such as an autoencoder, needs one of the other samplers; a VAE may gain
+    by one. They take any model with encode and decode, and its data.
 
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
         common: options of every verb.
         count: how many.
         columns: images in a row of the sheet.
+        sampler: the model's prior; a Gaussian mixture; a second VAE on the latents; or latents of
+            training images with noise, which with little noise are near copies.
+        components: of the Gaussian mixture (default: 10; more come closer where images are many).
+        bandwidth: standard deviation of the empirical sampler's noise, in units of the latents' own
+            (default: Scott's rule).
+        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
     """
     from latentkit.cli.results import Results
+    from latentkit.cli.sampling import draw
     from latentkit.cli.sources import at_least, open_source
     from latentkit.views.figures import grid
 
     at_least(1, count=count, columns=columns)
-    results, source = Results("sample", common), open_source(model, common)
-    source.require("decode", "prior")
-    images = source.decode(source.prior_sample(count, common.seed))
-    results.image(grid(images, columns))
-    results.finish({"images": count}, source)
+    results, source = Results("sample", common), open_source(model, common, data)
+    source.require("decode")
+    latents, settings = draw(source, count, common.seed, sampler, components, bandwidth)
+    results.image(grid(source.decode(latents), columns))
+    results.finish({"images": count}, source, **settings)
 
 
 def reconstruct(

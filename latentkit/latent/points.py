@@ -1,5 +1,6 @@
 """What every operation on a set of latents expects of it."""
 
+import torch
 from torch import Tensor
 
 
@@ -24,3 +25,18 @@ def check_labels(labels: Tensor, n: int) -> None:
             f"expected integer labels of shape ({n},), one for each latent, got "
             f"{labels.dtype} of shape {tuple(labels.shape)}"
         )
+
+
+def flat_points(z: Tensor) -> Tensor:
+    """(N, *Z) latents, N >= 2 -> (N, D) in float64 on the CPU; ValueError for any other."""
+    if not isinstance(z, Tensor) or z.ndim < 2 or len(z) < 2:
+        got = f"shape {tuple(z.shape)}" if isinstance(z, Tensor) else f"a {type(z).__name__}"
+        raise ValueError(f"expected a tensor of latents (N, *Z), two or more, got {got}")
+    check_points(z.flatten(1))
+    return z.detach().flatten(1).to("cpu", torch.float64)
+
+
+def spread(points: Tensor) -> Tensor:
+    """Standard deviations (D,) of (N, D); 1 where a coordinate is constant, to divide by."""
+    deviation = points.std(0)
+    return torch.where(deviation > 0, deviation, 1)

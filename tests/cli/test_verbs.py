@@ -8,8 +8,9 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch.nn import functional
 
 import latentkit
-from latentkit.cli import main
+from latentkit.cli import main, sampling
 from latentkit.cli.sources import open_data
+from latentkit.latent.two_stage import two_stage
 from latentkit.store import fingerprint
 from tests.cli.conftest import SHAPE, SIDE, result
 
@@ -17,6 +18,9 @@ PROMISED = {
     "sample dcgan": {"sample.png"},
     "sample vae --count 5 --columns 2": {"sample.png"},
     "sample clustergan": {"sample.png"},
+    "sample ae --sampler gmm --components 3": {"sample.png"},
+    "sample vae --sampler empirical --data small.npz": {"sample.png"},
+    "sample clustergan --sampler gmm --components 2 --data small.npz": {"sample.png"},
     "reconstruct vae": {"reconstruct.png"},
     "reconstruct ae --split train": {"reconstruct.png"},
     "encode ae --limit 20": {"encode.npz"},
@@ -128,6 +132,36 @@ def test_samples_are_the_decoded_prior(ok, place):
         left = 2 + k * (SIDE + 2)
         found = sheet[2 : 2 + SIDE, left : left + SIDE]
         assert np.array_equal(found, np.repeat(expected[k, :, :, None], 3, 2))
+
+
+@torch.no_grad()
+def test_a_sampler_is_fitted_to_training_latents_and_the_result_tells_how(ok, place, digits):
+    words = ["--count", 3, "--columns", 3, "--sampler", "empirical", "--bandwidth", 0]
+    ok("sample", "ae.safetensors", *words, "--seed", 5)
+    settings = result(place / "outputs/sample/result.json")["settings"]
+    train, model = digits.split("train")[:][0], latentkit.load("ae.safetensors")
+    assert (settings["sampler"], settings["bandwidth"]) == ("empirical", 0)
+    assert settings["fitted_to"] == len(train)
+    copies = (model(train)[:, 0] * 255).round().byte().numpy()
+    sheet = at_true_size(place / "outputs/sample/sample.png")
+    for left in range(2, 3 * (SIDE + 2), SIDE + 2):
+        found = sheet[2 : 2 + SIDE, left : left + SIDE, 0]
+        assert np.abs(copies.astype(int) - found).max(axis=(1, 2)).min() <= 1
+
+
+def test_the_settings_of_each_sampler_are_told(ok, place, monkeypatch):
+    expected = {
+        "prior": {"sampler": "prior", "components": None, "bandwidth": None},
+        "gmm": {"components": 10, "reg": 1e-4, "bandwidth": None, "fitted_to": 48},
+        "empirical": {"bandwidth": pytest.approx(48 ** (-1 / 10)), "fitted_to": 48},
+        "two-stage": {"steps": 6000, "batch": 128, "lr": 2e-3, "fitted_to": 48},
+    }
+    quick = lambda z, steps, *rest: two_stage(z, 3, *rest)  # noqa: E731
+    monkeypatch.setattr(sampling, "two_stage", quick)
+    for name, wanted in expected.items():
+        ok("sample", "vae.safetensors", "--sampler", name, "--data", "small.npz")
+        settings = result(place / "outputs/sample/result.json")["settings"]
+        assert {**settings, **wanted} == settings
 
 
 @torch.no_grad()
