@@ -61,8 +61,22 @@ def samples(model: object, seed: int = 0) -> tuple[Tensor, Tensor | None]:
     return images, model.prior.split(z)[1].argmax(1) if coded else None
 
 
-def judge(network: ConvEncoder, images: Tensor, real: Tensor, code: Tensor | None = None) -> dict:
-    """The numbers of one row."""
+def judge(
+    network: ConvEncoder,
+    images: Tensor,
+    real: Tensor,
+    code: Tensor | None = None,
+    labels: Tensor | None = None,
+) -> dict:
+    """The numbers of one row.
+
+    Args:
+        network: the classifier.
+        images: (N, C, H, W) generated ones.
+        real: (M, C, H, W) held-out ones.
+        code: (N,) the class each was drawn with; None where there is no such.
+        labels: (M,) of the real ones; with `code`, to compare how much both vary.
+    """
     features, probability = look(network, images)
     found = probability.argmax(1)
     share = found.bincount(minlength=10) / len(found)
@@ -75,7 +89,22 @@ def judge(network: ConvEncoder, images: Tensor, real: Tensor, code: Tensor | Non
     if code is not None:
         pure = [found[code == k].bincount(minlength=10).max() for k in range(int(code.max()) + 1)]
         row["purity_within_code"] = (sum(pure) / len(found)).item()
+    if code is not None and labels is not None:
+        row["spread_within_code"] = _spread(features, found, code, look(network, real)[0], labels)
     return row
+
+
+def _spread(features: Tensor, found: Tensor, code: Tensor, real: Tensor, labels: Tensor) -> float:
+    """Variance of the features within a code, in parts of that within its class; mean over codes.
+
+    1 is as diverse as real images, 0 is one image a code.
+    """
+    shares = []
+    for k in range(int(code.max()) + 1):
+        rows = code == k
+        same = real[labels == found[rows].mode().values]
+        shares.append(features[rows].var(0).sum() / same.var(0).sum())
+    return float(torch.stack(shares).mean())
 
 
 def main() -> None:
@@ -91,7 +120,7 @@ def main() -> None:
     rows: dict[str, object] = {"classifier_accuracy": accuracy, "samples": SAMPLES}
     for name in chosen.models:
         images, code = samples(latentkit.load(name))
-        rows[Path(name).stem] = judge(network, images, test, code)
+        rows[Path(name).stem] = judge(network, images, test, code, labels)
     rows["real_train_images"] = judge(network, data.split("train")[:SAMPLES][0], test)
     print(json.dumps(rows, indent=2))
 

@@ -30,7 +30,7 @@ def cluster(
         split: which images.
         limit: only the first so many.
     """
-    from latentkit.cli.clusters import agreement, find, flat_map
+    from latentkit.cli.clusters import agreement, drawn, find, flat_map
     from latentkit.cli.results import Results
     from latentkit.cli.sources import at_least, open_source
 
@@ -44,7 +44,8 @@ def cluster(
     used = int(found.bincount().count_nonzero())
     scores = agreement(labels, found) | steady
     numbers = {"clusters": used, "images": len(found), **scores}
-    results.figure(flat_map(latents, found, f"{model}: {method}"))
+    points, what = drawn(source, images, latents, method)
+    results.figure(flat_map(points, found, f"{model}: {method}", what))
     arrays = {"cluster": found.numpy(), "label": labels.numpy(), "z": latents.numpy()}
     results.arrays(results.main.with_suffix(".npz"), **arrays)
     results.finish(numbers, source, method=method, clusters=count, split=split)

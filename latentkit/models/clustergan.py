@@ -66,6 +66,10 @@ class ClusterGAN(nn.Module):
         """(N, C, *S) -> the encoder's own cluster, argmax z_c (N,)."""
         return self.code(x)[1].argmax(1)
 
+    def features(self, x: Tensor) -> Tensor:
+        """(N, C, *S) -> what the encoder tells the clusters apart by, (N, hidden)."""
+        return self.encoder.features(x)
+
     def decode(self, z: Tensor, /) -> Tensor:
         """(N, D) -> (N, C, *S) in [0, 1]."""
         image: Tensor = self.generator(z)
