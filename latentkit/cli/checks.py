@@ -41,12 +41,17 @@ def check_precision(trainer: Any) -> None:  # noqa: ANN401  (a jsonargparse Name
 def plain_ddp(trainer: Any) -> bool:  # noqa: ANN401  (a jsonargparse Namespace)
     """Whether Lightning would take `ddp` without further options: named, or for several devices."""
     if trainer.strategy == "auto":
-        devices = trainer.devices
-        if str(devices) in {"auto", "-1"}:
-            devices = 1 if trainer.accelerator == "cpu" else torch.cuda.device_count()
-        count = len(devices) if isinstance(devices, list) else int(str(devices).split(",")[-1])
-        return count > 1 or trainer.num_nodes > 1 or "," in str(devices)
+        return trainer.num_nodes > 1 or _count(str(trainer.devices), trainer.accelerator) > 1
     return bool(trainer.strategy == "ddp")
+
+
+def _count(devices: str, accelerator: str) -> int:
+    """How many devices "auto", "-1", "2", "0,", "0,1" or "[0, 1]" mean."""
+    ids = [word.strip() for word in devices.strip("[]").split(",") if word.strip()]
+    if ids in (["auto"], ["-1"]):
+        return 1 if accelerator == "cpu" else torch.cuda.device_count()
+    listed = "," in devices or devices.startswith("[")
+    return len(ids) if listed else int(ids[0])
 
 
 def check_checkpoint(path: str, training: Training) -> None:

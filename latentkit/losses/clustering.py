@@ -4,6 +4,7 @@ Mukherjee et al., "ClusterGAN: Latent Space Clustering in Generative Adversarial
 2019 (arXiv 1809.03627), eq. 2.
 """
 
+import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from torch import Tensor
 
@@ -31,7 +32,9 @@ def mutual_information(p: Tensor, q: Tensor) -> Tensor:
     Returns:
         (...) in [0, log K], to be maximised.
     """
-    joint = p.mT @ q / p.shape[-2]
+    wide = torch.promote_types(p.dtype, torch.float32)
+    with torch.autocast(p.device.type, enabled=False):  # half precision is too coarse here
+        joint = p.to(wide).mT @ q.to(wide) / p.shape[-2]
     joint = ((joint + joint.mT) / 2).clamp(min=1e-8)
     independent = joint.sum(-2, keepdim=True) * joint.sum(-1, keepdim=True)
     return (joint * (joint.log() - independent.log())).sum((-2, -1))

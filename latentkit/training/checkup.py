@@ -57,7 +57,8 @@ class Checkup:
             found.append(self._latents(model, x))
         if hasattr(module, "discriminate") and hasattr(module, "prior"):
             found.append(self._game(module, x))
-        if hasattr(model, "cluster") and len(x) >= 2 * model.classes:  # fewer cannot use them all
+        clusters = hasattr(model, "cluster") and bool(getattr(module, "adopted", True))
+        if clusters and len(x) >= 2 * model.classes:  # fewer cannot use them all
             found.append(self._clusters(model, x))
         if hasattr(module, "encode") and not hasattr(module, "prior"):
             found.append(self._reconstructions(module, x))

@@ -56,6 +56,7 @@ class ClusterGANTraining(Training):
     """
 
     model: ClusterGAN
+    adopted: Tensor
 
     def __init__(  # noqa: PLR0913  (one argument a config key)
         self,
@@ -87,6 +88,7 @@ class ClusterGANTraining(Training):
         self.ema = EMA(model.generator, ema_decay)
         self.warmup = warmup
         self.heads = Heads(model.encoder, model.classes) if warmup else None
+        self.register_buffer("adopted", torch.tensor(not warmup))
         self._probabilities: list[Tensor] = []
         self._labels: list[Tensor] = []
 
@@ -124,17 +126,24 @@ class ClusterGANTraining(Training):
         networks = [self.model.discriminator, pair]
         return [adam(network, self.lr, self.betas) for network in networks]
 
+    def on_fit_start(self) -> None:
+        """Refuses a warm-up without the data module that it takes its clusters from."""
+        if not self.adopted and self.trainer.datamodule is None:  # type: ignore[attr-defined]
+            raise ValueError(
+                "a warm-up needs the images again: give fit a LightningDataModule, not loaders"
+            )
+
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:  # noqa: ARG002
         """One discriminator step and, when it is due, one step of generator and encoder."""
         noise, optimizers = self.noise(), self.optimizers()
-        if self.warmup and int(self.iteration) == self.warmup:
+        if not self.adopted and int(self.iteration) >= self.warmup:
             self._adopt_clusters()
         z = latents(self, len(batch[0]), noise)
         with torch.set_grad_enabled(generator_due(self)):
             fake = self.model.decode(z)
         discriminator_step(self, optimizers[0], batch[0], fake, noise)  # type: ignore[index]
         if generator_due(self):
-            if int(self.iteration) < self.warmup:
+            if not self.adopted:
                 loss = self._warm_up_loss(fake, batch[0], noise)
             else:
                 loss = self._generator_loss(z, fake, batch[0], noise)
@@ -180,12 +189,13 @@ class ClusterGANTraining(Training):
         encoder, seen = self.model.encoder.eval(), 0
         features = []
         for x, _ in self.trainer.datamodule.train_dataloader():  # type: ignore[attr-defined]
-            features.append(encoder.features(x.to(self.device)))
+            features.append(encoder.features(x.to(self.device)).float())
             seen += len(x)
             if seen >= _FOR_CLUSTERS:
                 break
         encoder.train()
         adopt_clusters(encoder, everyones(torch.cat(features)), self.model.classes, self.seed)
+        self.adopted.fill_(True)
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], index: int, stage: str) -> None:
         log_realness(self, batch[0], index, stage)

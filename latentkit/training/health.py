@@ -112,7 +112,8 @@ class Health(pl.Callback):
             x = batch[0]
             whole = sum(trainer.num_val_batches) * len(x)  # infinite where nobody knows
             step = math.ceil(whole / self.count) if math.isfinite(whole) else 1
-            self._images.append(x[-batch_idx * len(x) % step :: step][:missing])
+            kept = x[-batch_idx * len(x) % step :: step][:missing]
+            self._images.append(kept.clone())  # a view would keep the whole batch in memory
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measures, when it is due, and says what changed."""

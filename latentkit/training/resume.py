@@ -35,12 +35,13 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Saves the untrained model, so that a run killed early can be repeated, too."""
         self._saved = time.monotonic()
-        start = trainer.ckpt_path
+        start, folder = trainer.ckpt_path, folder_of(trainer)
         if start is None:
             self._save(trainer)
-        elif Path(start).name == PREVIOUS_FILE and trainer.is_global_zero:
-            # What came after it was damaged and is done again; it must not become `previous`.
-            Path(start).with_name(CHECKPOINT_FILE).unlink(missing_ok=True)
+        elif folder and Path(start).resolve() == (folder / PREVIOUS_FILE).resolve():
+            # What came after it was damaged and is done again; it must not replace it.
+            last = folder / CHECKPOINT_FILE
+            last.unlink(missing_ok=True)
 
     def on_train_batch_end(
         self,
@@ -54,7 +55,9 @@ class Checkpoints(Checkpoint):
 
         A resumed run would pass over the validation that follows the batch, or its logging.
         """
-        validated = (batch_idx + 1) % (trainer.val_check_batch or math.inf) == 0
+        every_epoch = trainer.check_val_every_n_epoch is not None
+        index = batch_idx if every_epoch else trainer.fit_loop.total_batch_idx
+        validated = (index + 1) % (trainer.val_check_batch or math.inf) == 0
         logged = int(pl_module.iteration) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
         if trainer.is_last_batch or validated or logged:
             return

@@ -19,7 +19,6 @@ class RunFolder(pl.Callback):
 
     def __init__(self) -> None:
         self.best = inf
-        self._validated = False
 
     def state_dict(self) -> dict[str, float]:
         """The best value so far, for resuming."""
@@ -31,7 +30,6 @@ class RunFolder(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tells the module where its data came from, for its checkpoints."""
-        self._validated = False
         if isinstance(pl_module, Training):
             pl_module.about |= _origin(trainer, pl_module)
 
@@ -44,7 +42,6 @@ class RunFolder(pl.Callback):
         """Writes the model and its metrics if it is the best so far."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
-        self._validated = True
         scores = _scores(trainer)
         value = scores.get(getattr(pl_module, "monitor", None) or "", -inf)
         if value == -inf or value < self.best:
@@ -52,8 +49,8 @@ class RunFolder(pl.Callback):
             self._write(trainer, pl_module, scores)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes the model if no validation of this run did, or if the latest is kept."""
-        if not self._validated or _monitors_nothing(pl_module):
+        """Writes the model if no validation did, or if the latest is kept."""
+        if self.best == inf or _monitors_nothing(pl_module):
             self._write(trainer, pl_module, _scores(trainer))
 
     def _write(

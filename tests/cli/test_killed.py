@@ -66,3 +66,17 @@ def test_a_truncated_checkpoint_gives_way_to_the_one_before(wholes, tmp_path, ca
     finish(place, "fit", "--config", "vae.yaml", *WORDS, "--ckpt_path", "last")
     assert compared(path.parent, wholes / "vae/version_0") == []
     assert not list(path.parent.glob(".*"))
+
+
+@each
+def test_a_run_killed_in_its_first_epoch_starts_again_from_the_first_checkpoint(
+    wholes, tmp_path, name
+):
+    write_configs(tmp_path)
+    words = ("fit", "--config", f"{name}.yaml", *WORDS)
+    kill(tmp_path, name, 0.0, *words)  # the checkpoint of the untrained model is there, no other
+    run = tmp_path / "checkpoints" / name / "version_0"
+    saved = torch.load(run / "last.ckpt", weights_only=True)
+    assert int(saved["state_dict"]["iteration"]) == 0
+    finish(tmp_path, *words, "--ckpt_path", "last")
+    assert compared(run, wholes / name / "version_0") == []

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 import latentkit
+from latentkit.cli.checks import _count
 from latentkit.data.arrays import Arrays
 from latentkit.data.digits import Digits
 from tests.cli.conftest import result
@@ -135,3 +136,11 @@ def test_the_first_process_alone_rings_an_alarm(folder, run):
     content = result(folder / "checkpoints/collapsing/version_0/health.json")
     assert content["ringing"] == ["posterior_collapse"]
     assert printed.count("posterior collapse") == 1
+
+
+@pytest.mark.parametrize(
+    ("devices", "count"),
+    [("auto", 1), (-1, 1), (1, 1), (2, 2), ("2", 2), ("0,", 1), ("0,1", 2), ([0], 1), ([0, 1], 2)],
+)
+def test_devices_are_counted_in_every_form(devices, count):
+    assert _count(str(devices), "cpu") == count

@@ -107,3 +107,24 @@ def test_the_heads_are_not_part_of_the_model(few, trainer, tmp_path):
 def test_a_warm_up_without_consistency_is_refused(settings):
     with pytest.raises(ValueError, match="expected warmup of 0, or above it with consistency"):
         warming(**settings)
+
+
+def test_a_changed_warm_up_still_finds_the_clusters_once(few, trainer, tmp_path):
+    from tests.training.test_resume import keeping
+
+    trainer(**keeping(tmp_path)).fit(warming(9), few())
+    path = tmp_path / "last.ckpt"
+    early = warming(2)  # its end lies behind already
+    trainer(max_epochs=2).fit(early, few(), ckpt_path=path, weights_only=True)
+    assert early.adopted
+    trainer(**keeping(tmp_path / "b")).fit(warming(3), few())
+    late = warming(99)
+    runner = trainer(max_epochs=2)
+    runner.fit(late, few(), ckpt_path=tmp_path / "b/last.ckpt", weights_only=True)
+    assert late.adopted
+    assert "train/cycle_c" in runner.callback_metrics
+
+
+def test_a_warm_up_without_a_data_module_is_refused(few, trainer):
+    with pytest.raises(ValueError, match="give fit a LightningDataModule"):
+        trainer().fit(warming(3), few().train_dataloader())
