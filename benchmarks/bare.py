@@ -8,22 +8,25 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from latentkit.losses.elbo import kl_to_standard_normal
+from latentkit.losses.elbo import bernoulli_nll, kl_to_standard_normal
 from latentkit.priors import Gaussian
 from latentkit.training.affine import random_affine
 
 
 class MLPVAE(nn.Module):
-    """pythae's default networks: one hidden layer of 512 on each side, squared error of scale 1."""
+    """pythae's default networks: one hidden layer of 512 on each side.
 
-    def __init__(self, latent_dim: int = 16) -> None:
+    Args:
+        latent_dim: D.
+        bernoulli: pixels are Bernoulli, pythae's "bce"; else normal of scale 1, its "mse".
+    """
+
+    def __init__(self, latent_dim: int = 16, bernoulli: bool = False) -> None:
         super().__init__()
-        self.latent_dim = latent_dim
+        self.latent_dim, self.bernoulli = latent_dim, bernoulli
         self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 512), nn.ReLU())
         self.mean, self.log_var = nn.Linear(512, latent_dim), nn.Linear(512, latent_dim)
-        self.decoder = nn.Sequential(
-            nn.Linear(latent_dim, 512), nn.ReLU(), nn.Linear(512, 784), nn.Sigmoid()
-        )
+        self.decoder = nn.Sequential(nn.Linear(latent_dim, 512), nn.ReLU(), nn.Linear(512, 784))
 
     @property
     def prior(self) -> Gaussian:
@@ -36,8 +39,11 @@ class MLPVAE(nn.Module):
         return self.mean(hidden), self.log_var(hidden)
 
     def nll(self, x: Tensor, z: Tensor) -> Tensor:
-        """(N,) half the squared error."""
-        return 0.5 * (self.decoder(z) - x.flatten(1)).square().sum(1)
+        """(N,) nats, but for the normal's constant."""
+        logits = self.decoder(z)
+        if self.bernoulli:
+            return bernoulli_nll(logits, x.flatten(1))
+        return 0.5 * (logits.sigmoid() - x.flatten(1)).square().sum(1)
 
     def encode(self, x: Tensor, /) -> Tensor:
         """(N, 1, 28, 28) -> (N, D)."""
@@ -45,7 +51,7 @@ class MLPVAE(nn.Module):
 
     def decode(self, z: Tensor, /) -> Tensor:
         """(N, D) -> (N, 1, 28, 28)."""
-        return self.decoder(z).unflatten(1, (1, 28, 28))
+        return self.decoder(z).sigmoid().unflatten(1, (1, 28, 28))
 
 
 def timed(

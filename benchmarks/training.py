@@ -13,6 +13,7 @@ import json
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,14 +23,16 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from bare import LOOPS, MLPVAE
+from machine import machine
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from latentkit.data.vision import Vision
-from latentkit.store import versions, write_json
+from latentkit.store import write_json
 from latentkit.training.health import Health
 from latentkit.training.resume import Checkpoints
 from latentkit.training.run import RunFolder
+from latentkit.training.speed import Speed
 from latentkit.training.vae import VAETraining
 from latentkit.views.tensorboard import ImageGrids
 
@@ -65,12 +68,21 @@ def build(entry: dict) -> object:
     return getattr(importlib.import_module(module), name)(**settings)
 
 
-def fit(module: pl.LightningModule, data: pl.LightningDataModule, steps: int) -> float:
+def fit(
+    module: pl.LightningModule,
+    data: pl.LightningDataModule,
+    steps: int,
+    precision: Any = None,
+    threads: int | None = None,
+    **speed: bool,
+) -> float:
     """Seconds a step under Lightning, with all that the command adds."""
-    watch = Stopwatch()
+    watch, usual = Stopwatch(), torch.get_num_threads()
+    torch.set_num_threads(threads or usual)
     with tempfile.TemporaryDirectory() as folder:
         trainer = pl.Trainer(
             accelerator="cpu",
+            precision=precision,
             max_epochs=1,
             limit_train_batches=steps,
             limit_val_batches=0,
@@ -78,9 +90,10 @@ def fit(module: pl.LightningModule, data: pl.LightningDataModule, steps: int) ->
             enable_model_summary=False,
             enable_progress_bar=False,
             logger=TensorBoardLogger(folder, "run"),
-            callbacks=[watch, RunFolder(), Checkpoints(), Health(), ImageGrids()],
+            callbacks=[watch, RunFolder(), Checkpoints(), Health(), ImageGrids(), Speed(**speed)],
         )
         trainer.fit(module, data)
+    torch.set_num_threads(usual)
     return watch.seconds
 
 
@@ -111,13 +124,39 @@ def beside_bare_loops(root: str, steps: int, rounds: int) -> dict:
     return rows
 
 
-def _seeded(run: Callable[..., float], model: dict, *others: Any) -> float:
+def options(root: str, steps: int, rounds: int) -> dict:
+    """What memory format, precision, threads and compilation do to the shipped configs' steps."""
+    tried: dict[str, dict[str, Any]] = {
+        "channels_last": {"channels_last": True},
+        "bf16-mixed": {"precision": "bf16-mixed"},
+        "bf16-mixed, channels_last": {"precision": "bf16-mixed", "channels_last": True},
+        "one thread": {"threads": 1},
+        "compile": {"compile": True},
+    }
+    rows: dict[str, dict] = {}
+    for name in CONFIGS:
+        config = yaml.safe_load((HERE.parent / "configs" / f"{name}.yaml").read_text())
+        data = Vision(**config["data"]["init_args"] | {"root": root})
+        rows[name] = {}
+        for option, settings in tried.items():
+            if option == "compile" and name != "vae_mnist":
+                continue  # a minute a round: one config tells
+            rows[name][option] = paired(
+                partial(_seeded, fit, config["model"], data, steps, **settings),
+                partial(_seeded, fit, config["model"], data, steps),
+                rounds,
+            )
+            print(name, option, json.dumps(rows[name][option]), flush=True)
+    return rows
+
+
+def _seeded(run: Callable[..., float], model: dict, *others: Any, **settings: Any) -> float:
     torch.manual_seed(0)
-    return run(build(model), *others)
+    return run(build(model), *others, **settings)
 
 
 def beside_pythae(root: str, steps: int, rounds: int) -> dict | None:
-    """A VAE with pythae's default networks, batch 128, in both."""
+    """A VAE with pythae's default networks, batch 128, in both; ours also in bfloat16."""
     try:
         from pythae_side import pythae_seconds
     except ImportError:
@@ -125,13 +164,15 @@ def beside_pythae(root: str, steps: int, rounds: int) -> dict | None:
         return None
     data = Vision(root=root, batch_size=128)
     images = data.split("train")[: 128 * steps][0]
-    row = paired(
-        lambda: fit(VAETraining(MLPVAE()), data, steps),
-        lambda: pythae_seconds(images, 128),
-        rounds,
-    )
-    print("pythae", json.dumps(row), flush=True)
-    return row
+    rows = {}
+    for precision in ("32-true", "bf16-mixed"):
+        rows[precision] = paired(
+            lambda precision=precision: fit(VAETraining(MLPVAE()), data, steps, precision),
+            lambda: pythae_seconds(images, 128),
+            rounds,
+        )
+        print("pythae", precision, json.dumps(rows[precision]), flush=True)
+    return rows
 
 
 def beside_torchvision(root: str, rounds: int) -> dict:
@@ -158,15 +199,22 @@ def main() -> None:
     parser.add_argument("--root", default="data", help="folder of MNIST in torchvision's form")
     parser.add_argument("--steps", type=int, default=110)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--parts", nargs="*", help="bare_loop, pythae_vae, data_feeding, options")
     chosen = parser.parse_args()
-    rows = {
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
-        "bare_loop": beside_bare_loops(chosen.root, chosen.steps, chosen.rounds),
-        "pythae_vae": beside_pythae(chosen.root, chosen.steps, chosen.rounds),
-        "data_feeding": beside_torchvision(chosen.root, chosen.rounds),
+    warnings.filterwarnings("ignore", message=".*num_workers|.*bottleneck.*")
+    size = (chosen.root, chosen.steps, chosen.rounds)
+    parts: dict[str, Callable[[], Any]] = {
+        "bare_loop": lambda: beside_bare_loops(*size),
+        "pythae_vae": lambda: beside_pythae(*size),
+        "data_feeding": lambda: beside_torchvision(chosen.root, chosen.rounds),
+        "options": lambda: options(*size),
     }
-    write_json(HERE / "training.json", rows)
+    file = HERE / "training.json"
+    kept = json.loads(file.read_text()) if file.exists() else {}
+    for name in chosen.parts or parts:
+        about = {"machine": machine(), "steps": chosen.steps, "rounds": chosen.rounds}
+        kept[name] = about | {"rows": parts[name]()}
+        write_json(file, kept)
 
 
 if __name__ == "__main__":

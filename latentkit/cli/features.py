@@ -60,10 +60,22 @@ class Space:
 
 
 def open_space(source: Source, spec: str | None, seed: int) -> Space | None:
-    """The feature space that the user named; the model's own encoder if none, None without one."""
+    """The feature space that the user named.
+
+    By default the model's own encoder; without one, for a model that generates, a classifier of the
+    data's labels; None where there are none either.
+    """
+    if spec is None and hasattr(source.model, "encode"):
+        return _own(source)
     if spec is None:
-        return _own(source) if hasattr(source.model, "encode") else None
+        generates = hasattr(source.model, "decode") and hasattr(source.model, "prior")
+        return _classifier(source, seed) if generates and _labelled(source) else None
     source.require("decode", "prior")
+    return named_space(source, spec, seed)
+
+
+def named_space(source: Source, spec: str, seed: int) -> Space:
+    """The feature space of this name: encoder, classifier, inception or package.module:callable."""
     if spec == "encoder":
         source.require("encode")
         return _own(source)
@@ -142,6 +154,12 @@ def _classifier(source: Source, seed: int) -> Space:
     return Space(f"classifier{_HIDDEN}", hidden, right)
 
 
+def _labelled(source: Source) -> bool:
+    labels = source.data.split("train").labels
+    return len(set(labels[labels >= 0].tolist())) > 1
+
+
+@torch.enable_grad()
 def _train(network: ConvEncoder, x: Tensor, y: Tensor, generator: torch.Generator) -> None:
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     device = next(network.parameters()).device

@@ -31,6 +31,7 @@ from latentkit.training.health import Health
 from latentkit.training.predictions import write_predictions
 from latentkit.training.resume import Checkpoints
 from latentkit.training.run import RunFolder, folder_of
+from latentkit.training.speed import Speed
 from latentkit.views.tensorboard import ImageGrids
 
 RUNS = Path("checkpoints")
@@ -67,10 +68,11 @@ class TrainingCLI(LightningCLI):
     """Builds objective, data and trainer from a config, and runs one of the four commands."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds the checkpoints, pictures and alarms that are there by default."""
+        """Adds what every run has: checkpoints, pictures, alarms and the options of speed."""
         parser.add_lightning_class_args(Checkpoints, "checkpoints")
         parser.add_lightning_class_args(ImageGrids, "pictures")
         parser.add_lightning_class_args(Health, "health")
+        parser.add_lightning_class_args(Speed, "speed")
 
     def _parse_ckpt_path(self) -> None:
         """Finds the checkpoint; unlike the parent, takes no settings from it."""

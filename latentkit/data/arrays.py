@@ -4,14 +4,14 @@ import zipfile
 import zlib
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentkit.data.base import ImageData, Splits
+from latentkit.data.base import ImageData, Split, Splits
 from latentkit.data.images import ImageSet, TensorImages
 from latentkit.data.pixels import resize, to_channels, unit
 from latentkit.data.splits import cut, tenth, without_copies
@@ -29,7 +29,8 @@ class Arrays(ImageData):
     1, 3 or 4 (red, green, blue, opacity); floats are kept as float32. Labels are integers or texts
     of shape (N,): the different ones, sorted, become the classes 0, 1, ... and their names the
     class names; an integer -1 stays -1, unlabelled. Nothing is ever unpickled. Test and validation
-    are a tenth each; equal images are kept in one part.
+    are a tenth each; equal images are kept in one part. Texts (N,) under "name" in an `.npz`
+    are the images' names.
 
     Args:
         path: the file. The member of an `.npz` cannot be mapped and is loaded whole.
@@ -66,11 +67,28 @@ class Arrays(ImageData):
         _check_range(array, self.path)
         names, labels = self._labels(len(array))
         mapped = ArrayImages(array, layout, labels, self.size, self.channels)
-        train, val, test = (
-            mapped.part(rows, in_memory=not isinstance(array, np.memmap))
-            for rows in without_copies(cut(labels, *[tenth(len(array))] * 2), _keys(array))
-        )
-        return Splits(train, val, test, class_names=names)
+        parts = without_copies(cut(labels, *[tenth(len(array))] * 2), _keys(array))
+        in_memory = not isinstance(array, np.memmap)
+        train, val, test = (mapped.part(rows, in_memory) for rows in parts)
+        items = self._names(len(array))
+        item_names = {
+            split: tuple(items[rows.numpy()].tolist())
+            for split, rows in zip(get_args(Split), parts, strict=True)
+            if len(items)
+        }
+        return Splits(train, val, test, class_names=names, item_names=item_names)
+
+    def _names(self, n: int) -> NDArray[Any]:
+        """The texts (n,) under "name" in an `.npz`; none (0,) where there are none."""
+        none = np.empty(0, str)
+        if self.path.suffix != ".npz":
+            return none
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                found = file["name"] if "name" in file.files else none
+        except _UNREADABLE:  # names are an extra: without them the images can still be used
+            return none
+        return np.asarray(found) if found.shape == (n,) and found.dtype.kind == "U" else none
 
     def _labels(self, n: int) -> tuple[tuple[str, ...], Tensor]:
         """Class names and labels (n,)."""

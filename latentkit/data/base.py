@@ -1,7 +1,8 @@
 """What all data modules share: four loaders, the splits, and what is known about the images."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import pytorch_lightning as pl
@@ -25,6 +26,7 @@ class Splits:
         test: to report.
         class_names: name of label 0, 1, ...; empty if unlabelled.
         attributes: names of the columns of `attribute_values`.
+        item_names: of the images of each part, in their order; empty if they have none.
     """
 
     train: ImageSet
@@ -32,6 +34,7 @@ class Splits:
     test: ImageSet
     class_names: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
+    item_names: Mapping[Split, tuple[str, ...]] = field(default_factory=dict)
 
 
 class ImageData(pl.LightningDataModule, ABC):
@@ -96,6 +99,10 @@ class ImageData(pl.LightningDataModule, ABC):
         if not self.attributes:
             raise ValueError(f"expected data with attributes, got {type(self).__name__} without")
         return self.split(split).attribute_values
+
+    def item_names(self, split: Split) -> tuple[str, ...]:
+        """Names of the images of one part, in their order; empty if they have none."""
+        return self.splits.item_names.get(split, ())
 
     def train_dataloader(self) -> Loader:
         """Shuffled; an incomplete last batch is left out unless it is the only one."""

@@ -48,8 +48,8 @@ class AutoencoderTraining(Training):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:  # noqa: ARG002
         """One batch -> its loss."""
         loss = F.mse_loss(self.decode(self.encode(batch[0])), batch[0])
+        self.report({"train/mse": loss}, prog_bar=True)
         self.iteration += 1
-        self.log("train/mse", loss, prog_bar=True)
         return self.finite(loss)
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str) -> None:

@@ -1,5 +1,6 @@
 """What every training objective shares: noise that can be repeated, portable models, resuming."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -43,8 +44,8 @@ class Training(pl.LightningModule, ABC):
     Attributes:
         monitor: name of the logged value whose minimum marks the best model; None keeps the last.
         about: where the data came from, for the model file.
-        seldom: latest of the values that only some iterations compute. Every iteration logs them,
-            so they are kept in checkpoints.
+        seldom: latest of the values that only some iterations compute, kept in checkpoints for the
+            next report.
     """
 
     monitor: str | None = None
@@ -57,6 +58,7 @@ class Training(pl.LightningModule, ABC):
         self.model, self.seed = model.train(), seed
         self.about: dict[str, Any] = {}
         self.seldom: dict[str, Tensor] = {}
+        self._noted: dict[bool, dict[str, Tensor | float]] = {}
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
 
     def noise(self, batch: int | None = None) -> torch.Generator:
@@ -79,6 +81,17 @@ class Training(pl.LightningModule, ABC):
         rank, world = process()
         return draw(n * world)[rank::world]
 
+    def private(self, noise: torch.Generator) -> torch.Generator:
+        """A generator for draws that go with this process's own images: penalties, image changes.
+
+        Alone a process goes on with `noise`; several would draw the same amounts from it.
+        """
+        rank, world = process()
+        if world == 1:
+            return noise
+        key = torch.randint(2**62, (world,), generator=noise, device=noise.device)[rank]
+        return torch.Generator(self.device).manual_seed(int(key))
+
     def gathered(self, parts: list[Tensor], stage: str) -> Tensor:
         """Puts together what all processes collected over an evaluation: (N, ...) in order.
 
@@ -93,6 +106,20 @@ class Training(pl.LightningModule, ABC):
             return own
         loader: Any = getattr(self.trainer, f"{stage}_dataloaders")
         return everyones(own)[: len(loader.dataset)]
+
+    def report(self, values: Mapping[str, Tensor | float], prog_bar: bool = False) -> None:
+        """Notes values of this iteration, which are logged if it is one that is written or judged.
+
+        Most are not, and Lightning would take longer over their values than some steps last.
+        """
+        detached = {k: v.detach() if isinstance(v, Tensor) else v for k, v in values.items()}
+        self._noted[prog_bar] = {**self._noted.get(prog_bar, {}), **detached}
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Logs what was noted, where someone reads it: the last thing before Lightning does."""
+        if reported(self.trainer):
+            for prog_bar, values in self._noted.items():
+                self.log_dict(values, prog_bar=prog_bar)
 
     def finite(self, loss: Tensor) -> Tensor:
         """Gives the loss back, or stops the run where it is no number."""
@@ -114,8 +141,15 @@ class Training(pl.LightningModule, ABC):
         """Where `portable`'s weights lie in the state dict (see `store.checkpoint_entry`)."""
 
     def on_train_start(self) -> None:
-        """Gives the optimizers the settings of this run, which a checkpoint has overwritten."""
+        """Gives the optimizers the settings of this run, which a checkpoint has overwritten.
+
+        Their moments get the weights' memory format: fused Adam takes both as they lie in memory.
+        """
         for optimizer in self.trainer.optimizers:
+            for parameter, state in optimizer.state.items():
+                for name, value in state.items():
+                    if value.shape == parameter.shape:
+                        state[name] = torch.empty_like(parameter).copy_(value)
             for group in optimizer.param_groups:
                 group.update({k: v for k, v in optimizer.defaults.items() if k in group})
 
@@ -133,6 +167,15 @@ class Training(pl.LightningModule, ABC):
             rank_zero_info(
                 f"{key} is {now[key]} in this run (it was {before[key]} in the checkpoint)"
             )
+
+
+def reported(trainer: pl.Trainer) -> bool:
+    """Whether Lightning logs, validates or ends the epoch after this batch."""
+    loop: Any = trainer.fit_loop.epoch_loop
+    index = loop.batch_idx if trainer.check_val_every_n_epoch else loop.total_batch_idx
+    validated = (index + 1) % (trainer.val_check_batch or math.inf) == 0
+    written = trainer._logger_connector.should_update_logs  # its own rule
+    return bool(written or validated or trainer.is_last_batch or loop._is_training_done)
 
 
 def everyones(own: Tensor) -> Tensor:

@@ -148,7 +148,7 @@ class ClusterGANTraining(Training):
             else:
                 loss = self._generator_loss(z, fake, batch[0], noise)
             generator_step(self, optimizers[1], loss)  # type: ignore[index]
-        self.log_dict(self.seldom)
+        self.report(self.seldom)
         self.iteration += 1
 
     def _generator_loss(
@@ -156,7 +156,9 @@ class ClusterGANTraining(Training):
     ) -> Tensor:
         """Adversarial and cycle losses on the fakes, and consistency on the real images."""
         z_n, z_c = self.prior.split(z)
-        images = [fake, real, random_affine(real, noise)] if self.consistency else [fake]
+        images = [fake]
+        if self.consistency:
+            images += [real, random_affine(real, self.private(noise))]
         # In one pass, so that a batch norm sees what its running statistics describe.
         recovered, logits = self.model.code(torch.cat(images))
         adversarial, n = self._adversarial(fake), len(fake)
@@ -167,16 +169,17 @@ class ClusterGANTraining(Training):
             views = torch.split(logits[n:].softmax(1), len(real))
             values["shared_information"] = mutual_information(*views)
             loss = loss - self.consistency * values["shared_information"]
-        self.seldom = {f"train/{k}": v.detach() for k, v in values.items()}
+        self.seldom |= {f"train/{k}": v.detach() for k, v in values.items()}
         return loss
 
     def _warm_up_loss(self, fake: Tensor, real: Tensor, noise: torch.Generator) -> Tensor:
         """The plain game for the generator, and for the encoder features of real images alone."""
-        views = self.model.encoder.features(torch.cat([real, random_affine(real, noise)]))
+        other = random_affine(real, self.private(noise))
+        views = self.model.encoder.features(torch.cat([real, other]))
         heads: Heads = self.heads  # type: ignore[assignment]
         shared = heads.shared_information(*torch.split(views, len(real)))
         adversarial = self._adversarial(fake)
-        self.seldom = {"train/generator": adversarial.detach()}
+        self.seldom |= {"train/generator": adversarial.detach()}
         return adversarial - self.consistency * shared
 
     def _adversarial(self, fake: Tensor) -> Tensor:

@@ -97,9 +97,9 @@ class GANTraining(Training):
         if generator_due(self):
             with frozen(self.model.discriminator):  # type: ignore[arg-type]
                 loss = self.loss.for_generator(self.discriminate(fake))
-            self.seldom = {"train/generator": loss.detach()}
+            self.seldom |= {"train/generator": loss.detach()}
             generator_step(self, optimizers[1], loss)  # type: ignore[index]
-        self.log_dict(self.seldom, prog_bar=True)
+        self.report(self.seldom, prog_bar=True)
         self.iteration += 1
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
@@ -167,12 +167,14 @@ def discriminator_step(
     loss = objective.for_discriminator(logit_real, logit_fake)
     values = {"train/discriminator": loss, "train/gap": logit_real.mean() - logit_fake.mean()}
     if objective.due(int(training.iteration)):
-        penalty = objective.weighted_penalty(training.discriminate, real, fake, noise)
-        values["train/penalty"], loss = penalty, loss + penalty
+        own = training.private(noise)
+        penalty = objective.weighted_penalty(training.discriminate, real, fake, own)
+        training.seldom |= {"train/penalty": penalty.detach()}
+        loss = loss + penalty
     optimizer.zero_grad()
     training.manual_backward(training.finite(loss))
     optimizer.step()
-    training.log_dict(values)
+    training.report(values)
 
 
 def generator_step(training: Any, optimizer: Any, loss: Tensor) -> None:  # noqa: ANN401

@@ -1,14 +1,16 @@
 """Checkpoints to go on from: written whole, at the start, at every epoch's end and in between."""
 
-import math
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities import rank_zero_info
 
-from latentkit.store import CHECKPOINT_FILE
+from latentkit.store import CHECKPOINT_FILE, atomic
+from latentkit.training.base import reported
 from latentkit.training.run import folder_of
 
 PREVIOUS_FILE = "previous.ckpt"
@@ -30,36 +32,39 @@ class Checkpoints(Checkpoint):
         if minutes <= 0:
             raise ValueError(f"expected minutes above 0, got {minutes}")
         self.minutes = minutes
-        self._saved = 0.0
+        self._saved, self._max_steps = 0.0, -1
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Hides `max_steps` while Lightning restores its counters.
+
+        With it Lightning takes a checkpoint of an epoch's end for one in the middle of the epoch.
+        """
+        self._max_steps = trainer.max_steps
+        trainer.fit_loop.epoch_loop.max_steps = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Saves the untrained model, so that a run killed early can be repeated, too."""
+        trainer.fit_loop.epoch_loop.max_steps = self._max_steps
         self._saved = time.monotonic()
         start, folder = trainer.ckpt_path, folder_of(trainer)
         if start is None:
             self._save(trainer)
-        elif folder and Path(start).resolve() == (folder / PREVIOUS_FILE).resolve():
-            # What came after it was damaged and is done again; it must not replace it.
-            last = folder / CHECKPOINT_FILE
-            last.unlink(missing_ok=True)
+        elif folder and trainer.is_global_zero and Path(start).resolve().parent == folder.resolve():
+            _forget_later(Path(start).resolve())
 
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
-        pl_module: Any,  # noqa: ANN401  (a Training)
+        pl_module: pl.LightningModule,  # noqa: ARG002
         outputs: Any,  # noqa: ANN401, ARG002
         batch: Any,  # noqa: ANN401, ARG002
-        batch_idx: int,
+        batch_idx: int,  # noqa: ARG002
     ) -> None:
         """Saves when it is time, but not where Lightning has something left to do after this hook.
 
         A resumed run would pass over the validation that follows the batch, or its logging.
         """
-        every_epoch = trainer.check_val_every_n_epoch is not None
-        index = batch_idx if every_epoch else trainer.fit_loop.total_batch_idx
-        validated = (index + 1) % (trainer.val_check_batch or math.inf) == 0
-        logged = int(pl_module.iteration) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
-        if trainer.is_last_batch or validated or logged:
+        if reported(trainer):
             return
         due = time.monotonic() - self._saved >= 60 * self.minutes
         if trainer.strategy.broadcast(due) if trainer.world_size > 1 else due:
@@ -83,3 +88,18 @@ class Checkpoints(Checkpoint):
             if last.exists():
                 last.replace(folder / PREVIOUS_FILE)
             unfinished.replace(last)
+
+
+def _forget_later(start: Path) -> None:
+    """Leaves `start` as the newest checkpoint of its folder: what came after it is done again."""
+    last, previous = start.with_name(CHECKPOINT_FILE), start.with_name(PREVIOUS_FILE)
+    if start.name == PREVIOUS_FILE:
+        last.unlink(missing_ok=True)
+    elif start.name != CHECKPOINT_FILE:
+        if last.exists():
+            abandoned = start.with_name("abandoned.ckpt")
+            last.replace(abandoned)
+            rank_zero_info(f"what came after {start.name} is done again; it is kept in {abandoned}")
+        with atomic(last) as temporary:
+            shutil.copyfile(start, temporary)
+        previous.unlink(missing_ok=True)

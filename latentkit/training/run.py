@@ -1,5 +1,6 @@
 """Keeps the run folder: `model.safetensors` and `metrics.json`, written whole or not at all."""
 
+import json
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import pytorch_lightning as pl
 
 from latentkit.store import MODEL_FILE, save, write_json
 from latentkit.training.base import Training, arguments
+
+METRICS_FILE = "metrics.json"
 
 
 class RunFolder(pl.Callback):
@@ -19,14 +22,15 @@ class RunFolder(pl.Callback):
 
     def __init__(self) -> None:
         self.best = inf
+        self._scores: dict[str, float] = {}
 
-    def state_dict(self) -> dict[str, float]:
-        """The best value so far, for resuming."""
-        return {"best": self.best}
+    def state_dict(self) -> dict[str, Any]:
+        """The best value so far, and the latest scores, for resuming."""
+        return {"best": self.best, "scores": self._scores}
 
-    def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """Restores the best value."""
-        self.best = state_dict["best"]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores them."""
+        self.best, self._scores = state_dict["best"], state_dict.get("scores", {})
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tells the module where its data came from, for its checkpoints."""
@@ -37,6 +41,10 @@ class RunFolder(pl.Callback):
         """Logs at least once an epoch, however short the epochs are."""
         every = min(trainer.log_every_n_steps, trainer.num_training_batches)  # type: ignore[attr-defined]
         trainer.log_every_n_steps = max(1, int(every))  # type: ignore[attr-defined]
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Keeps the scores for the checkpoint that follows."""
+        self._scores = _scores(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the model and its metrics if it is the best so far."""
@@ -51,7 +59,12 @@ class RunFolder(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the model if no validation did, or if the latest is kept."""
         if self.best == inf or _monitors_nothing(pl_module):
-            self._write(trainer, pl_module, _scores(trainer))
+            self._write(trainer, pl_module, _scores(trainer) or self._scores)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Does the same where a resumed run had nothing left to do but this."""
+        if _written(trainer) != int(getattr(pl_module, "iteration", -1)):
+            self.on_train_end(trainer, pl_module)
 
     def _write(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, scores: dict[str, float]
@@ -62,7 +75,16 @@ class RunFolder(pl.Callback):
         iteration = int(pl_module.iteration)
         about = {**pl_module.about, "iteration": iteration, "scores": scores}
         save(pl_module.portable(), folder / MODEL_FILE, about)
-        write_json(folder / "metrics.json", {"iteration": iteration, **scores})
+        write_json(folder / METRICS_FILE, {"iteration": iteration, **scores})
+
+
+def _written(trainer: pl.Trainer) -> int | None:
+    """The iteration of the model that the run folder holds."""
+    folder = folder_of(trainer)
+    if folder is None or not (folder / METRICS_FILE).exists():
+        return None
+    iteration: int = json.loads((folder / METRICS_FILE).read_text())["iteration"]
+    return iteration
 
 
 def _monitors_nothing(module: pl.LightningModule) -> bool:

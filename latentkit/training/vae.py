@@ -75,11 +75,11 @@ class VAETraining(Training):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:  # noqa: ARG002
         """One batch -> its loss in nats per image."""
         nll, kl, _ = self._bound(batch[0], self.noise())
-        self.iteration += 1
-        beta = self.beta * min(1.0, int(self.iteration) / self.warmup if self.warmup else 1.0)
+        beta = self.beta * (min(1.0, (int(self.iteration) + 1) / self.warmup) if self.warmup else 1)
         loss = nll + beta * free_bits(kl, self.free_bits)
         total = kl.sum(1).mean()
-        self.log_dict({"train/loss": loss, "train/nll": nll, "train/kl": total, "train/beta": beta})
+        self.report({"train/loss": loss, "train/nll": nll, "train/kl": total, "train/beta": beta})
+        self.iteration += 1
         return self.finite(loss)
 
     def _evaluate(self, x: Tensor, index: int, stage: str) -> None:

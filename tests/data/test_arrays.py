@@ -162,3 +162,23 @@ def test_a_damaged_member_is_reported(tmp_path):
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(ValueError, match=r"a\.npz, which cannot be read"):
         Arrays(str(tmp_path / "a.npz")).setup()
+
+
+def test_names_follow_their_images(tmp_path):
+    pixels, names = numbered(40, 2, 2), np.array([f"image {i}" for i in range(40)])
+    data = Arrays(saved(tmp_path, x=pixels, name=names))
+    seen = []
+    for split in ("train", "val", "test"):
+        expected = [f"image {i}" for i in numbers(data.split(split)).tolist()]
+        assert list(data.item_names(split)) == expected
+        seen += expected
+    assert sorted(seen) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    "found", [np.array(["one"]), np.arange(20), np.array([None] * 20), np.array([["a"] * 2] * 20)]
+)
+def test_what_cannot_be_names_is_left_alone(tmp_path, found):
+    data = Arrays(saved(tmp_path, x=numbered(20, 2, 2), name=found))
+    assert data.item_names("train") == ()
+    assert len(data.split("train")) == 16

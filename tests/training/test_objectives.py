@@ -53,9 +53,10 @@ def test_a_few_images_are_learned_by_heart(make, few, trainer, name):
     settings = {"lr": 1e-2, "critic_steps": 1} if name == "clustergan" else {"lr": 1e-2}
     watched = {"autoencoder": "train/mse", "vae": "train/loss", "clustergan": "train/cycle_c"}[name]
     training, data = make(name, **settings), few()
-    losses = []
-    training.on_train_batch_end = lambda *_: losses.append(
-        training.trainer.callback_metrics[watched].item()
+    losses, given = [], training.report
+    training.report = lambda values, **options: (
+        losses.extend(v.item() for k, v in values.items() if k == watched),
+        given(values, **options),
     )
     trainer(max_epochs=10).fit(training, data)
     assert len(losses) == 60

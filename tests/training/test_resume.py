@@ -8,6 +8,7 @@ from pytorch_lightning.cli import LightningCLI
 
 import latentkit
 from latentkit.training.base import Training
+from latentkit.training.resume import Checkpoints
 from latentkit.training.run import RunFolder
 
 NAMES = ["autoencoder", "vae", "gan", "clustergan"]
@@ -175,3 +176,104 @@ def test_a_checkpoint_made_from_a_config_never_needs_pickle(tmp_path, name):
     assert content["latentkit"]["about"]["data"]["init_args"]["size"] == 8
     assert content["latentkit"]["about"]["training"]["lr"] == 0.01
     assert latentkit.load(tmp_path / "last.ckpt").shape == (1, 8, 8)
+
+
+def test_a_run_killed_before_its_last_file_gets_it_on_resuming(make, few, trainer, tmp_path):
+    def fit(ckpt_path=None):
+        logger = pl.loggers.TensorBoardLogger(tmp_path, "run", version="version_0")
+        callbacks = [RunFolder(), Checkpoints()]
+        kept = {"callbacks": callbacks, "enable_checkpointing": True}
+        runner = trainer(max_epochs=2, logger=logger, limit_val_batches=0, **kept)
+        runner.fit(make("vae"), few(), ckpt_path=ckpt_path, weights_only=True)
+
+    fit()
+    folder = tmp_path / "run" / "version_0"
+    wanted = {k: (folder / k).read_bytes() for k in ("model.safetensors", "metrics.json")}
+    fit(folder / "last.ckpt")  # nothing is left to do
+    assert all((folder / k).read_bytes() == v for k, v in wanted.items())
+    (folder / "metrics.json").write_text('{"iteration": 6}')
+    (folder / "model.safetensors").unlink()
+    fit(folder / "last.ckpt")
+    assert all((folder / k).read_bytes() == v for k, v in wanted.items())
+
+
+def test_going_on_from_an_older_checkpoint_abandons_the_later_ones(make, few, trainer, tmp_path):
+    def fit(epochs, ckpt_path=None, *others):
+        logger = pl.loggers.TensorBoardLogger(tmp_path, "run", version="version_0")
+        kept = {"callbacks": [Checkpoints(), *others], "enable_checkpointing": True}
+        runner = trainer(max_epochs=epochs, logger=logger, **kept)
+        runner.fit(make("vae"), few(), ckpt_path=ckpt_path, weights_only=True)
+
+    fit(1)
+    folder = tmp_path / "run" / "version_0"
+    older = (folder / "last.ckpt").rename(folder / "older.ckpt")
+    fit(3)
+
+    class Killed(pl.Callback):
+        def on_train_batch_start(self, *_):
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(3, older, Killed())
+    assert (folder / "last.ckpt").read_bytes() == older.read_bytes()
+    assert (folder / "abandoned.ckpt").exists()
+    assert not (folder / "previous.ckpt").exists()
+    resumed = make("vae")
+    trainer(max_epochs=3).fit(resumed, few(), ckpt_path=folder / "last.ckpt", weights_only=True)
+    assert int(resumed.iteration) == 18
+
+
+def test_processes_draw_their_own_amounts(make, monkeypatch):
+    training = make("gan")
+    drawn = []
+    for rank in range(3):
+        monkeypatch.setattr("latentkit.training.base.process", lambda rank=rank: (rank, 3))
+        drawn.append(torch.rand(4, generator=training.private(training.noise())))
+        assert torch.equal(drawn[-1], torch.rand(4, generator=training.private(training.noise())))
+    assert len({tuple(d.tolist()) for d in drawn}) == 3
+    monkeypatch.setattr("latentkit.training.base.process", lambda: (0, 1))
+    noise = training.noise()
+    assert training.private(noise) is noise
+
+
+def test_another_training_of_as_many_iterations_replaces_the_model(make, few, trainer, tmp_path):
+    def fit(lr):
+        logger = pl.loggers.TensorBoardLogger(tmp_path, "run", version="version_0")
+        runner = trainer(logger=logger, callbacks=[RunFolder()], limit_val_batches=0)
+        training = make("vae", lr=lr)
+        runner.fit(training, few())
+        return training
+
+    fit(1e-3)
+    second = fit(1e-2).portable().state_dict()
+    kept = latentkit.load(tmp_path / "run" / "version_0").state_dict()
+    assert all(torch.equal(kept[k], v) for k, v in second.items())
+
+
+@pytest.mark.parametrize("validated", [0, None])
+def test_runs_of_so_many_steps_are_resumed_bit_for_bit(make, few, trainer, tmp_path, validated):
+    class Killed(pl.Callback):
+        def on_train_batch_start(self, trainer, module, *_):
+            if int(module.iteration) == 14:
+                raise RuntimeError("killed")
+
+    def fit(folder, *others, ckpt_path=None):
+        training = make("vae")
+        logger = pl.loggers.TensorBoardLogger(tmp_path, folder, version="version_0")
+        runner = trainer(
+            max_epochs=-1,
+            max_steps=15,
+            logger=logger,
+            limit_val_batches=validated,
+            callbacks=[Checkpoints(), *others],
+            enable_checkpointing=True,
+        )
+        runner.fit(training, few(), ckpt_path=ckpt_path, weights_only=True)
+        return training
+
+    whole = fit("whole").state_dict()
+    with pytest.raises(RuntimeError, match="killed"):
+        fit("parts", Killed())
+    resumed = fit("parts", ckpt_path=tmp_path / "parts" / "version_0" / "last.ckpt")
+    assert int(resumed.iteration) == 15
+    assert all(torch.equal(v, whole[k]) for k, v in resumed.state_dict().items())

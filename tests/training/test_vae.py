@@ -13,7 +13,9 @@ def logged(training):
     """What a step logs, without a trainer."""
     values = {}
     training.log = lambda key, value, **_: values.update({key: torch.as_tensor(value).item()})
-    training.log_dict = lambda new, **_: [training.log(k, v) for k, v in new.items()]
+    training.log_dict = training.report = lambda new, **_: [
+        training.log(k, v) for k, v in new.items()
+    ]
     return values
 
 

@@ -1,0 +1,128 @@
+"""Trains MNIST configs with several seeds, by the command, and measures each on test images.
+
+python benchmarks/quality.py NAME NAME ...      (names of files in configs/)
+
+One thread a run. Runs stay in --runs and are not repeated. Labels choose nothing: the best
+validation error or bound decides for autoencoder and VAE, of a GAN the last model is taken.
+Writes benchmarks/quality.json, a row a run.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+import yaml
+from generators import judge, samples, train_classifier
+from machine import machine
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import latentkit
+from latentkit.data.vision import Vision
+from latentkit.store import write_json
+
+HERE = Path(__file__).parent
+PASSED = 0.7  # ACC whose time is noted
+
+
+def train(name: str, seed: int, folder: Path, root: Path, epochs: int | None) -> Path:
+    """Runs `latentkit fit` and notes the seconds, unless the run has ended; gives its folder."""
+    notes, run = folder / "time.json", folder / "checkpoints" / name / "version_0"
+    if notes.exists():
+        return run
+    if run.exists():
+        raise SystemExit(f"{run} was interrupted: remove it, since its time is not known")
+    folder.mkdir(parents=True, exist_ok=True)
+    config = HERE.parent / "configs" / f"{name}.yaml"
+    command = [sys.executable, "-m", "latentkit", "fit", "--config", str(config)]
+    command += ["--seed_everything", str(seed), "--data.init_args.root", str(root)]
+    command += ["--trainer.max_epochs", str(epochs)] if epochs else []
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=folder, env=os.environ | threads, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    write_json(notes, {"seconds": time.perf_counter() - start, "cpu_seconds": used})
+    return run
+
+
+def evaluate(run: Path, root: Path) -> dict:
+    """What `latentkit evaluate` says of a run."""
+    data = run.parent / "data.yaml"
+    chosen = yaml.safe_load((run / "config.yaml").read_text())["data"]
+    chosen["init_args"]["root"] = str(root)
+    data.write_text(yaml.safe_dump(chosen))
+    out = run.parent / "evaluation"
+    command = [sys.executable, "-m", "latentkit", "evaluate", str(run), "--data", str(data)]
+    subprocess.run([*command, "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
+    return json.loads(next(out.glob("*.json")).read_text())
+
+
+def seconds_to_accuracy(run: Path) -> float | None:
+    """Wall-clock seconds from the first step to the first validation with that ACC."""
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    events.Reload()
+    if "val/acc" not in events.Tags()["scalars"]:
+        return None
+    passed = [e.wall_time for e in events.Scalars("val/acc") if e.value >= PASSED]
+    return passed[0] - events.FirstEventTimestamp() if passed else None
+
+
+def measure(name: str, seed: int, chosen: argparse.Namespace, network: torch.nn.Module) -> dict:
+    """The row of one run."""
+    root = chosen.root.resolve()
+    folder = f"{name}-{seed}" + (f"-{chosen.epochs}-epochs" if chosen.epochs else "")
+    run = train(name, seed, chosen.runs.resolve() / folder, root, chosen.epochs)
+    model = latentkit.load(run)
+    found = evaluate(run, root)
+    row = {"config": name, "seed": seed, "epochs": chosen.epochs} | json.loads(
+        (run / "metrics.json").read_text()
+    )
+    row |= json.loads((run.parents[2] / "time.json").read_text())
+    row["test"] = found["numbers"]
+    if hasattr(model, "discriminate"):
+        images, code = samples(model)
+        test, labels = Vision(root=root).split("test")[:]
+        row["generated"] = judge(network, images, test, code, labels)
+        row[f"seconds_to_acc_{PASSED}"] = seconds_to_accuracy(run)
+    return row
+
+
+def main() -> None:
+    """Trains and measures what is not in the JSON yet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("configs", nargs="+")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, help="instead of the config's")
+    parser.add_argument("--root", type=Path, default=Path("data"), help="folder of MNIST")
+    parser.add_argument("--runs", type=Path, default=HERE / "runs")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    root, file = chosen.root.resolve(), HERE / "quality.json"
+    data = Vision(root=root)
+    network = train_classifier(data)
+    test = data.split("test")[:][0]
+    about = {"floor": judge(network, data.split("train")[:10_000][0], test), "machine": machine()}
+    for name in chosen.configs:
+        for seed in chosen.seeds:
+            wanted = (name, seed, chosen.epochs)
+            if not any((r["config"], r["seed"], r["epochs"]) == wanted for r in _rows(file)):
+                row = measure(name, seed, chosen, network)
+                print(json.dumps(row), flush=True)
+                rows = sorted([*_rows(file), row], key=lambda r: (r["config"], r["seed"]))
+                write_json(file, about | {"rows": rows})
+
+
+def _rows(file: Path) -> list[dict]:
+    """Read anew each time, so that two processes may share the work."""
+    rows: list[dict] = json.loads(file.read_text())["rows"] if file.exists() else []
+    return rows
+
+
+if __name__ == "__main__":
+    main()
