@@ -28,7 +28,8 @@ def _arguments(monkeypatch):
 
 def test_the_examples_are_there():
     names = {path.stem for path in SCRIPTS}
-    assert {"__main__", "interpolate", "cluster", "mix_styles", "augment", "explain"} <= names
+    expected = {"__main__", "interpolate", "cluster", "mix_styles", "augment", "explain"}
+    assert expected | {"invert", "edit"} <= names
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

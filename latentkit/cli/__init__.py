@@ -12,7 +12,16 @@ from argparse import ArgumentError
 from pathlib import Path
 
 from latentkit import __version__
-from latentkit.cli import demo, evaluating, explaining, generating, grouping, walking
+from latentkit.cli import (
+    demo,
+    editing,
+    evaluating,
+    explaining,
+    generating,
+    grouping,
+    inverting,
+    walking,
+)
 from latentkit.cli.parser import Verb, call, parser_of
 
 _TRAINING = {
@@ -32,6 +41,8 @@ _VERBS: dict[str, Verb] = {
     "augment": grouping.augment,
     "directions": explaining.directions,
     "explain": explaining.explain,
+    "invert": inverting.invert,
+    "edit": editing.edit,
     "evaluate": evaluating.evaluate,
     "report": evaluating.report,
     "export": evaluating.export,

@@ -1,38 +1,99 @@
 """Finding clusters, scoring them and drawing them, for the verbs."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from torch import Tensor
+from tqdm import tqdm
 
 from latentkit.cli.sources import Source
-from latentkit.latent.cluster import gmm, kmeans, stability
+from latentkit.latent.choose import Criterion, choose_k
+from latentkit.latent.cluster import Clustering, gmm, kmeans, stability
+from latentkit.latent.dec import dec
+from latentkit.latent.neighbours import hdbscan, spectral
 from latentkit.metrics.clustering import accuracy, ari, nmi, purity
+from latentkit.metrics.internal import silhouette
 from latentkit.views.figures import cluster_map
 
 _FOR_STABILITY, _FOR_MAP = 2000, 3000  # images looked at: enough to see, quick to compute
 _FOR_TSNE = 10
+_MOST = 20  # clusters that `auto` tries
 
 
 def find(
     source: Source, images: Tensor, latents: Tensor, method: str, count: int, seed: int
-) -> tuple[Tensor, dict[str, float]]:
-    """Clusters (N,) of images (N, C, *S) with latents (N, D), and how stable they are."""
-    if method == "encoder":
-        source.require("cluster")
+) -> Tensor:
+    """Clusters (N,) of images (N, C, *S) with latents (N, D); -1 is noise."""
+    if method != "encoder":
+        return fitted(method, count, seed)(latents).labels
+    source.require("cluster")
+    with torch.no_grad():
         batches = torch.split(images, 256)
-        with torch.no_grad():
-            own = [source.model.cluster(x.to(source.device)).cpu() for x in batches]
-        return torch.cat(own), {}
-    fit = {"kmeans": kmeans, "gmm": gmm}[method]
-    found = fit(latents, count, seed).labels
+        return torch.cat([source.model.cluster(x.to(source.device)).cpu() for x in batches])
+
+
+def fitted(method: str, count: int, seed: int) -> Callable[[Tensor], Clustering]:
+    """What finds `count` clusters, or for hdbscan such of `count` latents or more."""
+    fits: dict[str, Callable[[Tensor], Clustering]] = {
+        "kmeans": lambda z: kmeans(z, count, seed),
+        "gmm": lambda z: gmm(z, count, seed),
+        "spectral": lambda z: spectral(z, count, seed),
+        "hdbscan": lambda z: hdbscan(z, min(count, len(z)), min(5, len(z))),
+        "dec": lambda z: dec(z, count, seed=seed).clusters,
+    }
+    return fits[method]
+
+
+def number(
+    source: Source, latents: Tensor, method: str, clusters: int | str | None, seed: int
+) -> tuple[int, dict[str, Any]]:
+    """How many clusters to look for, and how that was chosen where it was.
+
+    Of latents (N, D): what the user said, or the number of classes, or what a criterion likes best.
+    For hdbscan, which finds the number itself, the least size of a cluster.
+    """
+    if method in {"hdbscan", "encoder"}:
+        if clusters is not None:
+            raise ValueError(
+                f"--method {method} finds the number of clusters itself: leave out --clusters"
+            )
+        return max(5, len(latents) // 100), {}
+    if clusters != "auto":
+        return int(clusters or len(source.data.class_names) or 10), {}
     some = latents[:_FOR_STABILITY]
-    if count > len(some) // 2:
-        return found, {}
-    steady = stability(some, lambda z: fit(z, count, seed), repeats=5, seed=seed)
-    return found, {"stability": steady}
+    most = min(_MOST, len(some) // 2)
+    if most < 2:
+        raise ValueError(f"expected 4 images or more for --clusters auto, got {len(some)}")
+    by: Criterion = "bic" if method == "gmm" else "silhouette"
+    bar = tqdm(total=most - 1, desc="number of clusters", leave=False)
+
+    def one(z: Tensor, k: int) -> Clustering:
+        bar.update()
+        return spectral(z, k, seed) if method == "spectral" else kmeans(z, k, seed)
+
+    with bar:
+        choice = choose_k(some, range(2, most + 1), by, one, seed)
+    return choice.k, {"chosen_by": choice.by, "table": choice.table}
+
+
+def quality(latents: Tensor, found: Tensor, method: str, count: int, seed: int) -> dict[str, float]:
+    """What the latents (N, D) alone say of clusters (N,), where it can be measured."""
+    numbers = {"noise": float((found < 0).float().mean())} if method == "hdbscan" else {}
+    inside = found[found >= 0]
+    if 1 < len(inside.unique()) < len(inside):  # type: ignore[no-untyped-call]
+        numbers["silhouette"] = silhouette(latents, found, seed=seed)
+    some = latents[:_FOR_STABILITY]
+    if method == "encoder" or count > len(some) // 2 or not len(inside):
+        return numbers
+    if method == "hdbscan":  # a resample has fewer latents, so its clusters are smaller
+        count = max(2, round(count * len(some) / len(latents)))
+    fit, distinct = fitted(method, count, seed), method in {"spectral", "hdbscan"}
+    return numbers | {"stability": stability(some, fit, repeats=5, seed=seed, distinct=distinct)}
 
 
 def agreement(labels: Tensor, clusters: Tensor) -> dict[str, float]:

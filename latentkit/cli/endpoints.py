@@ -48,10 +48,31 @@ def parse_number(spec: str, value: str) -> int:
 
 def _item(source: Source, number: int) -> Tensor:
     source.require("encode")
+    return source.encode(_test_image(source, number))
+
+
+def _test_image(source: Source, number: int) -> Tensor:
     images = source.data.split("test")
     if number >= len(images):
         raise ValueError(f"item:{number} is outside the {len(images)} test images")
-    return source.encode(images[[number]][0])
+    return images[[number]][0]
+
+
+def read_images(specs: list[str], source: Source) -> Tensor:
+    """Images (N, C, *S) named on the command line: image files, or `item:17` (of the test images).
+
+    An endpoint that is no image, such as `seed:3`, is refused.
+    """
+    return torch.cat([_image(spec, source) for spec in specs])
+
+
+def _image(spec: str, source: Source) -> Tensor:
+    kind, _, value = spec.partition(":")
+    if kind == "item" and value:
+        return _test_image(source, parse_number(spec, value))
+    if not Path(spec).is_file():
+        raise ValueError(f"{spec} is no image: expected an image file or item:N (a test image)")
+    return read_image(Path(spec), source)
 
 
 def _centre(source: Source, number: int, seed: int) -> Tensor:

@@ -32,7 +32,7 @@ def evaluate(
         limit: only the first so many.
         features: what images are compared in: encoder, classifier (trained on the data's labels),
             inception (where its weights are) or package.module:callable (default: the model's own
-            encoder if it has one; else there is no comparison).
+            encoder; without one, classifier).
         samples: generated images to compare (default: as many as real ones, at most 5,000).
         importance_samples: posterior samples of the importance-weighted bound of a VAE.
     """

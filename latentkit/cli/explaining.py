@@ -5,22 +5,29 @@ from typing import Literal
 from latentkit.cli.parser import Common
 
 
-def directions(
+def directions(  # noqa: PLR0913  (one parameter an option)
     model: str,
     common: Common,
     *,
-    method: Literal["pca", "attribute", "jacobian", "axes"] = "pca",
+    method: Literal["pca", "sefa", "attribute", "jacobian", "region", "axes"] = "pca",
     count: int = 4,
     start: str | None = None,
     end: str | None = None,
+    estimator: Literal["centroid", "balanced", "paired", "svm", "lda"] = "centroid",
+    confound: str | None = None,
+    region: str | None = None,
+    conditions: list[str] | None = None,
     data: str | None = None,
     limit: int = 5000,
 ) -> None:
     """Find latent directions and write them to a file (.safetensors) for `explain`.
 
-    pca: where encoded training images vary most. attribute: from one group of images to another
-    (--start, --end: label:3 or a folder of images). jacobian: what changes the image most around
-    one latent. axes: the coordinates that vary most.
+    pca: where encoded training images vary most. sefa: what moves the decoder's first layer most.
+    attribute: from one group of images to another, with what is known of its error (--start, --end:
+    label:3; name:TEXT or without:TEXT, a regular expression in the image's name;
+    attribute:NAME=NUMBER; or a folder of images). jacobian: what changes the image most around one
+    latent. region: what changes one region of that image and hardly the rest. axes: the coordinates
+    that vary most.
 
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
@@ -29,24 +36,38 @@ def directions(
         count: how many (attribute gives one).
         start: the group without the attribute.
         end: the group with it.
+        estimator: of an attribute; paired joins images whose names are alike but for TEXT.
+        confound: what balanced balances, label or attribute:NAME (default: label).
+        region: left, right, top, bottom, center, or an image file that is white inside.
+        conditions: directions to leave alone, FILE or FILE:NAME.
         data: a data YAML, a folder of images or an .npz, instead of the model's own data.
         limit: training images to look at, at most.
     """
     from latentkit.cli.results import Results
-    from latentkit.cli.search import find_directions
+    from latentkit.cli.search import Search, find_directions
     from latentkit.cli.sources import at_least, open_source
     from latentkit.store import save_directions
 
     at_least(1, count=count, limit=limit)
-    if method != "attribute" and (start or end):
-        raise ValueError(f"--start and --end are for --method attribute, got {method}")
+    if method != "attribute" and (start or end or estimator != "centroid"):
+        raise ValueError(
+            f"--start and --end are for --method attribute, like --estimator, got {method}"
+        )
+    if confound is not None and estimator != "balanced":
+        raise ValueError(f"--confound is for --estimator balanced, got {estimator}")
+    if (method == "region") != (region is not None):
+        raise ValueError(f"--region is for --method region, and it needs one, got {method}")
     results = Results("directions", common, (".safetensors",))
     source = open_source(model, common, data)
-    found = find_directions(source, method, count, (start, end), limit, common.seed)
+    wanted = Search(method, count, limit, start, end, estimator, confound or "label", region)
+    found = find_directions(source, wanted, common.seed, conditions)
     save_directions(found, results.main)
     results.files.append(results.main.name)
     numbers = {"directions": len(found.names), **found.provenance["numbers"]}
+    numbers |= {"uncertainty": found.uncertainty} if found.uncertainty else {}
     results.finish(numbers, source, method=method, names=found.names)
+    for sentence in found.uncertainty.get("in_words", found.uncertainty.get("warnings", [])):
+        print(f"  {sentence}")
 
 
 def explain(  # noqa: PLR0913  (one parameter an option)
@@ -81,7 +102,7 @@ def explain(  # noqa: PLR0913  (one parameter an option)
     """
     from latentkit.cli.atlas import explain_directions, explain_scores
     from latentkit.cli.results import Results
-    from latentkit.cli.search import find_directions
+    from latentkit.cli.search import Search, find_directions
     from latentkit.cli.sources import at_least, open_source
     from latentkit.store import load_directions
 
@@ -100,5 +121,5 @@ def explain(  # noqa: PLR0913  (one parameter an option)
     else:
         way = "pca" if hasattr(source.model, "encode") else "jacobian"
         count = min(4, source.latents(1, common.seed)[0].numel())
-        found = find_directions(source, way, count, (None, None), 5000, common.seed)
+        found = find_directions(source, Search(way, count), common.seed)
     explain_directions(results, source, found, method, layer, images, step)

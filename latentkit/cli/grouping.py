@@ -11,92 +11,96 @@ def cluster(
     model: str,
     common: Common,
     *,
-    method: Literal["kmeans", "gmm", "encoder"] = "kmeans",
-    clusters: int | None = None,
+    method: Literal["kmeans", "gmm", "spectral", "hdbscan", "dec", "encoder"] = "kmeans",
+    clusters: int | Literal["auto"] | None = None,
     data: str | None = None,
     split: Part = "test",
     limit: int | None = None,
 ) -> None:
     """Cluster a data set in latent space, and score it against labels where there are any.
 
-    Writes a map (.png) and the assignments (.npz: cluster, label, z).
+    Writes a map (.png) and the assignments (.npz: cluster, label, z; cluster -1 is noise).
 
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
         common: options of every verb.
-        method: K-means, a Gaussian mixture, or the encoder's own classes (ClusterGAN).
-        clusters: how many (default: the number of classes, or 10).
+        method: K-means, a Gaussian mixture, spectral clustering, HDBSCAN (which finds their number
+            and noise), deep embedded clustering, or the encoder's own classes (ClusterGAN).
+        clusters: how many (default: the number of classes, or 10); auto tries 2 to 20 and takes
+            the best by BIC (gmm) or silhouette.
         data: a data YAML, a folder of images or an .npz, instead of the model's own data.
         split: which images.
         limit: only the first so many.
     """
-    from latentkit.cli.clusters import agreement, drawn, find, flat_map
+    from latentkit.cli.clusters import agreement, drawn, find, flat_map, number, quality
     from latentkit.cli.results import Results
     from latentkit.cli.sources import at_least, open_source
 
-    at_least(1, clusters=clusters, limit=limit)
+    at_least(1, clusters=clusters if isinstance(clusters, int) else None, limit=limit)
     results, source = Results("cluster", common), open_source(model, common, data)
     source.require("encode")
     images, labels = source.images(split, limit)
     latents = source.encode(images).flatten(1)
-    count = clusters or len(source.data.class_names) or 10
-    found, steady = find(source, images, latents, method, count, common.seed)
-    used = int(found.bincount().count_nonzero())
-    scores = agreement(labels, found) | steady
-    numbers = {"clusters": used, "images": len(found), **scores}
+    count, chosen = number(source, latents, method, clusters, common.seed)
+    found = find(source, images, latents, method, count, common.seed)
+    used = int(found[found >= 0].bincount().count_nonzero())
+    numbers = {"clusters": used, "images": len(found), **agreement(labels, found)}
+    numbers |= quality(latents, found, method, count, common.seed) | chosen
     points, what = drawn(source, images, latents, method)
     results.figure(flat_map(points, found, f"{model}: {method}", what))
     arrays = {"cluster": found.numpy(), "label": labels.numpy(), "z": latents.numpy()}
     results.arrays(results.main.with_suffix(".npz"), **arrays)
-    results.finish(numbers, source, method=method, clusters=count, split=split)
+    sought = {"hdbscan": {"min_size": count}, "encoder": {}}.get(method, {"clusters": count})
+    results.finish(numbers, source, method=method, split=split, **sought)
 
 
 def augment(
     model: str,
     common: Common,
     *,
-    method: Literal["smote", "mixup"] = "smote",
+    method: Literal["smote", "mixup", "gaussian", "jitter", "direction", "slerp"] = "smote",
     per_class: int = 100,
+    directions: str | None = None,
+    strength: float | None = None,
     data: str | None = None,
     limit: int | None = None,
 ) -> None:
     """Make new labelled images in latent space, from the training split alone.
 
+    smote: between near images of a class. mixup: between any two. gaussian: of a normal
+    distribution fitted to each class. jitter: an image with noise of the prior. direction: an image
+    moved along the first direction of a file. slerp: on arcs between two images of a class.
+
     Writes an .npz with the images `x` (uint8, N, H, W, C), their labels `y` (for mixup: the larger
-    share; `soft` holds all shares) and latents `z`, and a sheet of some of them.
+    share; `soft` holds all shares), latents `z` and, but for gaussian, `parents`: the numbers of
+    the training images that each was made from. And a sheet of some of them.
 
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
         common: options of every verb.
-        method: between neighbours of one class, or between any two images.
+        method: how to make them.
         per_class: new images for each class.
+        directions: a file that `latentkit directions` wrote, for --method direction.
+        strength: of the noise beside the latent (jitter; default 0.3), or how far to move at most
+            either way, in standard deviations along the direction (direction; default 1).
         data: a data YAML, a folder of images or an .npz, instead of the model's own data.
         limit: only the first so many training images.
     """
     import torch
 
+    from latentkit.cli.augmenting import arrays_of, make, training_latents
     from latentkit.cli.results import Results
     from latentkit.cli.sources import at_least, open_source
-    from latentkit.latent.augment import mixup, smote
     from latentkit.views.figures import grid
 
     at_least(1, per_class=per_class, limit=limit)
     results, source = Results("augment", common, (".npz",)), open_source(model, common, data)
     source.require("encode", "decode")
-    images, labels = source.images("train", limit)
-    if (labels < 0).any():
-        raise ValueError("augment needs labels: the data has none (give --data with classes)")
-    latents, generator = source.encode(images), torch.Generator().manual_seed(common.seed)
-    classes = int(labels.max()) + 1
-    if method == "smote":
-        new, classes_of = smote(latents, labels, per_class, generator=generator)
-        soft = torch.nn.functional.one_hot(classes_of, classes).float()
-    else:
-        new, soft = mixup(latents, labels, classes, per_class * classes, generator=generator)
-    decoded = source.decode(new)
-    pixels = (decoded.clamp(0, 1) * 255).round().byte().movedim(1, -1)
-    hard = soft.argmax(1)
-    results.arrays(x=pixels.numpy(), y=hard.numpy(), soft=soft.numpy(), z=new.numpy())
+    train = training_latents(source, limit)
+    new, used = make(source, train, method, per_class, (directions, strength), common.seed)
+    decoded = source.decode(new.z)
+    results.arrays(None, **arrays_of(new, decoded, int(train.labels.max()) + 1))
     shown = torch.linspace(0, len(decoded) - 1, min(len(decoded), 80)).long()
     results.image(grid(decoded[shown], 8), results.main.with_suffix(".png"))
-    results.finish({"images": len(new), "from": len(images)}, source, method=method)
+    numbers = {"images": len(new.z), "from": len(train)}
+    results.finish(numbers, source, method=method, **used)

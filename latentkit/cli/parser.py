@@ -129,8 +129,9 @@ def call(verb: Verb, name: str, args: list[str]) -> None:
     for parameter in inspect.signature(verb).parameters:
         kind = hints[parameter]
         if is_dataclass(kind):
-            common = {f.name: chosen[f.name] for f in _typed(kind)} | {"options": chosen}
-            values[parameter] = kind(**common)  # type: ignore[operator]
+            given = {f.name: chosen[f.name] for f in _typed(kind)}
+            known = any(item.name == "options" for item in fields(kind))
+            values[parameter] = kind(**given, **({"options": chosen} if known else {}))  # type: ignore[operator]
         else:
             values[parameter] = chosen[parameter.rstrip("_")]
     verb(**values)

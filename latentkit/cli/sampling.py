@@ -4,12 +4,16 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
-from latentkit.cli.sources import Source, at_least
+from latentkit.cli.sources import BATCH, Source, at_least
 from latentkit.latent.samplers import NoisyEmpirical, gmm
+from latentkit.latent.style import mean_style, truncate
+from latentkit.latent.truncation import truncated
 from latentkit.latent.two_stage import two_stage
-from latentkit.protocols import Prior
+from latentkit.priors import Gaussian, GaussianOneHot
+from latentkit.protocols import Prior, StyleDecoder
 
 Sampler: TypeAlias = Literal["prior", "gmm", "two-stage", "empirical"]
+_MEAN_OF = 10_000  # latents whose mean style is the centre of the truncation
 Drawn: TypeAlias = tuple[torch.Tensor, dict[str, Any]]
 
 
@@ -26,7 +30,7 @@ def draw(
     Any sampler but the prior is fitted to the encoded training images: for a VAE to the posterior
     means, which its `encode` gives. Posterior samples score the same (`benchmarks/samplers.py`).
     """
-    _check(sampler, components, bandwidth)
+    check_sampler(sampler, components, bandwidth)
     if sampler == "prior":
         if not hasattr(source.model, "prior"):
             raise ValueError(
@@ -40,6 +44,48 @@ def draw(
     fitted, settings = _fit(sampler, latents, components or 10, bandwidth, generator)
     about = {"sampler": sampler, "fitted_to": len(latents), **settings}
     return fitted.sample(count, generator=generator), about
+
+
+def draw_truncated(source: Source, count: int, seed: int, psi: float, sampler: Sampler) -> Drawn:
+    """Images (count, C, *S) of the middle of the prior, and how it was found.
+
+    A style decoder's styles are moved towards their mean; in other models the Gaussian coordinates
+    of the prior are drawn again where they lie beyond psi standard deviations.
+    """
+    if sampler != "prior":
+        raise ValueError(f"expected --truncation with --sampler prior alone, got {sampler}")
+    source.require("prior")
+    prior, generator = source.model.prior, torch.Generator().manual_seed(seed)
+    if isinstance(source.model, StyleDecoder):
+        images = _truncated_styles(source, count, psi, generator)
+        how = f"styles, towards the mean of {_MEAN_OF}"
+    elif not isinstance(prior, Gaussian | GaussianOneHot):
+        raise ValueError(
+            f"--truncation needs styles or a Gaussian prior, {source.name} has a prior of "
+            f"class {type(prior).__name__}: leave it out"
+        )
+    elif not psi > 0:
+        raise ValueError(f"expected --truncation above 0 for a Gaussian prior, got {psi}")
+    else:
+        images = source.decode(truncated(prior, count, psi, generator))
+        how = "coordinates of the prior, drawn again"
+    return images, {"sampler": sampler, "truncated": how}
+
+
+@torch.no_grad()
+def _truncated_styles(
+    source: Source, count: int, psi: float, generator: torch.Generator
+) -> torch.Tensor:
+    model = source.model
+
+    def to_styles(z: torch.Tensor) -> torch.Tensor:
+        styles: torch.Tensor = model.to_styles(z.to(source.device))
+        return styles
+
+    z = model.prior.sample(count, generator=generator)
+    mean = mean_style(to_styles, model.prior, _MEAN_OF, generator)
+    batches = torch.split(truncate(to_styles(z), mean, psi), BATCH)
+    return torch.cat([model.from_styles(w).cpu() for w in batches])
 
 
 def _fit(
@@ -60,7 +106,8 @@ def _fit(
     return noisy, {"bandwidth": noisy.bandwidth}
 
 
-def _check(sampler: Sampler, components: int | None, bandwidth: float | None) -> None:
+def check_sampler(sampler: Sampler, components: int | None, bandwidth: float | None) -> None:
+    """Refuses an option of one sampler that is given with another."""
     at_least(1, components=components)
     for name, value, owner in (
         ("components", components, "gmm"),

@@ -89,16 +89,16 @@ class Source:
         """(N, C, *S) -> (N, *Z), in batches, on the CPU."""
         self.require("encode")
         batches = _watched(torch.split(images, BATCH), "encode")
-        return torch.cat([self._run("encode", x).cpu() for x in batches])
+        return torch.cat([self.run("encode", x).cpu() for x in batches])
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """(N, *Z) -> (N, C, *S), in batches, on the CPU."""
         self.require("decode")
         batches = _watched(torch.split(latents, BATCH), "decode")
-        return torch.cat([self._run("decode", z).cpu() for z in batches])
+        return torch.cat([self.run("decode", z).cpu() for z in batches])
 
-    def _run(self, what: str, batch: Tensor) -> Tensor:
+    def run(self, what: str, batch: Tensor) -> Tensor:
         """Runs encode or decode on one batch; a refusal of the user's own model is his mistake."""
         try:
             result = getattr(self.model, what)(batch.to(self.device))

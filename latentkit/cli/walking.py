@@ -1,81 +1,82 @@
 """Verbs that move between latents: interpolate, mix."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from latentkit.cli.parser import Common
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a walk goes through its anchors.
+
+    Args:
+        method: straight line, great circle, matched to the model's prior, or the path whose images
+            change least; one or several (default matched where the prior allows, else lerp).
+        steps: points of each leg, both ends included.
+        curve: corners at the anchors, or smooth through them: a cubic spline (lerp or matched), a
+            Catmull-Rom curve (lerp).
+        loop: true returns from the last anchor to the first.
+        even: true walks at constant speed in image space; anchors are then not among the points.
+        class_part: how a ClusterGAN's classes meet in a matched walk: by shares, or switching
+            half way (default simplex).
+    """
+
+    method: list[Literal["lerp", "slerp", "matched", "geodesic"]] | None = None
+    steps: int = 9
+    curve: Literal["piecewise", "spline", "catmull-rom"] = "piecewise"
+    loop: bool = False
+    even: bool = False
+    class_part: Literal["simplex", "switch"] | None = None
+
+
 def interpolate(
     model: str,
     common: Common,
+    way: Way,
     *,
     from_: str,
     to: str,
     through: list[str] | None = None,
-    method: Literal["lerp", "slerp", "matched"] = "slerp",
-    steps: int = 9,
     data: str | None = None,
 ) -> None:
     """Walk from one latent to another, decoding on the way.
 
     An endpoint is an image file, seed:N (a prior sample), item:N (of the test images), cluster:N
-    or a .npy latent. Writes a strip (.png) and an animation (.gif), and the latents (.npy).
+    or a .npy latent. Writes a strip (.png), an animation (.gif, and .mp4 if --out ends in it), and
+    the latents (.npy). Several methods give a labelled row each.
 
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
         common: options of every verb.
+        way: how it goes through the anchors.
         from_: where the walk starts.
         to: where it ends.
         through: endpoints to pass on the way.
-        method: straight line, great circle, or matched to the model's prior.
-        steps: points of each leg, both ends included.
         data: a data YAML, a folder of images or an .npz, instead of the model's own data.
     """
     import numpy as np
-    import torch
 
-    from latentkit.cli.endpoints import endpoint
+    from latentkit.cli import paths
     from latentkit.cli.results import Results
     from latentkit.cli.sources import at_least, open_source
-    from latentkit.latent.interpolate import through as chain
-    from latentkit.latent.render import decode_path
-    from latentkit.metrics.geometry import path_length
     from latentkit.store import atomic
-    from latentkit.views.figures import enlarged, grid
 
-    at_least(2, steps=steps)
-    results, source = (
-        Results("interpolate", common, (".png", ".gif")),
-        open_source(model, common, data),
-    )
+    at_least(2, steps=way.steps)
+    results = Results("interpolate", common, (".png", ".gif", ".mp4"))
+    paths.check_video(results.main)
+    source = open_source(model, common, data)
     source.require("decode")
     names = [from_, *(through or []), to]
-    ends = [endpoint(name, source, common.seed) for name in names]
-    if len({end.shape for end in ends}) > 1:
-        shapes = ", ".join(f"{n} {tuple(e.shape[1:])}" for n, e in zip(names, ends, strict=True))
-        raise ValueError(f"expected endpoints of one latent size, got {shapes}")
-    anchors = torch.cat(ends)
-    path = chain(anchors, steps, _kind(method, source))
-    images = decode_path(source.decode, path[None])[0]
-    strip, frames = grid(images, len(images)), [enlarged(image, 256) for image in images]
-    results.image(strip, results.main.with_suffix(".png"))
-    results.animation([*frames, *frames[-2:0:-1]], results.main.with_suffix(".gif"))
+    methods = paths.chosen_methods(way, source)
+    anchors = paths.anchors_of(names, source, common.seed)
+    walks = {m: paths.Walk(m, anchors, way, source) for m in methods}
+    paths.draw(results, {m: walk.images for m, walk in walks.items()}, way.loop)
+    latents = np.stack([walk.path.numpy() for walk in walks.values()])
     with atomic(results.path("latents.npy")) as temporary:
-        np.save(temporary, path.numpy())
+        np.save(temporary, latents if len(latents) > 1 else latents[0])
     results.files.append(results.path("latents.npy").name)
-    numbers = {"path_length": path_length(images[None]).item(), "points": len(path)}
-    results.finish(numbers, source, method=method, anchors=names, steps=steps)
-
-
-def _kind(method: str, source):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    from functools import partial
-
-    from latentkit.latent.interpolate import lerp, matched, slerp
-
-    if method == "matched":
-        source.require("prior")
-        return partial(matched, prior=source.model.prior)
-    return {"lerp": lerp, "slerp": slerp}[method]
+    results.finish(paths.numbers(walks), source, method=methods, anchors=names)
 
 
 def mix(

@@ -21,9 +21,9 @@ class Clustering:
     """Which cluster each latent belongs to, on the latents' device.
 
     Attributes:
-        method: what found the clusters: "kmeans", "gmm".
-        labels: (N,) int64, in [0, K).
-        centres: (K, D), in the latents' dtype.
+        method: what found the clusters: "kmeans", "gmm", "spectral", "hdbscan", "dec", ...
+        labels: (N,) int64, in [0, K); -1 is noise, that belongs to none (HDBSCAN alone).
+        centres: (K, D), in the latents' dtype; (0, D) if all is noise.
         confidence: (N,) in [0, 1]: how clearly each latent belongs to its cluster, not another.
             Its meaning is the method's: do not compare it between methods.
     """
@@ -50,11 +50,12 @@ def kmeans(z: Tensor, k: int, seed: int = 0, restarts: int = 10) -> Clustering:
     Raises:
         ValueError: if z is not (N, D) and finite, k is not in [1, N], or restarts < 1.
     """
-    points = _points(z, k)
+    points = to_points(z, k)
     if restarts < 1:
         raise ValueError(f"expected restarts >= 1, got {restarts}")
     model = KMeans(k, n_init=restarts, random_state=seed).fit(points)
-    return _clustering("kmeans", z, model.labels_, model.cluster_centers_, _margin(model, points))
+    centres = model.cluster_centers_
+    return clustering("kmeans", z, model.labels_, centres, margin(model.transform(points)))
 
 
 def gmm(z: Tensor, k: int, seed: int = 0) -> Clustering:
@@ -71,29 +72,36 @@ def gmm(z: Tensor, k: int, seed: int = 0) -> Clustering:
     Raises:
         ValueError: if z is not (N, D) and finite, or k is not in [1, N].
     """
-    points = _points(z, k)
+    points = to_points(z, k)
     if len(points) == 1:
         raise ValueError("expected at least 2 latents to fit a Gaussian mixture, got 1")
     model = GaussianMixture(k, random_state=seed, max_iter=500).fit(points)
     responsibility = model.predict_proba(points)
     labels, confidence = responsibility.argmax(1), responsibility.max(1)
-    return _clustering("gmm", z, labels, model.means_, confidence)
+    return clustering("gmm", z, labels, model.means_, confidence)
 
 
 def stability(
-    z: Tensor, fit: Callable[[Tensor], Clustering], repeats: int = 10, seed: int = 0
+    z: Tensor,
+    fit: Callable[[Tensor], Clustering],
+    repeats: int = 10,
+    seed: int = 0,
+    distinct: bool = False,
 ) -> float:
     """Do the same clusters come back from other samples of the same latents?
 
     Clusters `repeats` bootstrap resamples, and averages the adjusted Rand index over all pairs of
     them, on the latents that both hold. Ben-Hur, Elisseeff and Guyon, "A stability based method
-    for discovering structure in clustered data", 2002. A single cluster is always stable.
+    for discovering structure in clustered data", 2002. A single cluster is always stable; noise
+    counts as one more cluster.
 
     Args:
         z: (N, D) latents.
         fit: clusters latents, for example `lambda z: kmeans(z, 10)`.
         repeats: number of resamples, >= 2.
         seed: of the resamples.
+        distinct: give `fit` each drawn latent once. For methods that look at neighbours (spectral,
+            HDBSCAN), to which copies are a density that is not there.
 
     Returns:
         1 for the same clusters every time, about 0 for unrelated ones.
@@ -105,15 +113,16 @@ def stability(
     if repeats < 2:
         raise ValueError(f"expected repeats >= 2, since resamples are compared, got {repeats}")
     generator = torch.Generator().manual_seed(seed)
-    found = [_labels_by_index(z, fit, generator) for _ in range(repeats)]
+    found = [_labels_by_index(z, fit, generator, distinct) for _ in range(repeats)]
     return float(np.mean([_agreement(p, q) for p, q in combinations(found, 2)]))
 
 
 def _labels_by_index(
-    z: Tensor, fit: Callable[[Tensor], Clustering], generator: torch.Generator
+    z: Tensor, fit: Callable[[Tensor], Clustering], generator: torch.Generator, distinct: bool
 ) -> dict[int, int]:
     """Cluster a bootstrap resample: the cluster of every latent that was drawn."""
     drawn = torch.randint(len(z), (len(z),), generator=generator)
+    drawn = torch.unique(drawn) if distinct else drawn
     labels = fit(z[drawn.to(z.device)]).labels
     return dict(zip(drawn.tolist(), labels.tolist(), strict=True))
 
@@ -125,31 +134,36 @@ def _agreement(p: dict[int, int], q: dict[int, int]) -> float:
     return ari([p[i] for i in common], [q[i] for i in common])
 
 
-def _points(z: Tensor, k: int) -> npt.NDArray[np.float64]:
+def to_points(z: Tensor, k: int) -> npt.NDArray[np.float64]:
+    """Latents (N, D) to put into k clusters, for scikit-learn; ValueError if they cannot be."""
     check_points(z)
     if not 1 <= k <= len(z):
         raise ValueError(f"expected 1 <= k <= {len(z)} clusters of {len(z)} latents, got k={k}")
     return z.detach().to("cpu", torch.float64).numpy()
 
 
-def _margin(model: KMeans, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Simplified silhouettes (N,); 1 if there is a single cluster, 0 on coinciding centres."""
-    nearest = np.sort(model.transform(points), axis=1)[:, :2]
+def margin(distances: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    """Simplified silhouettes (N,) from the distances to the centres (N, K).
+
+    1 if there is a single cluster, 0 on coinciding centres.
+    """
+    nearest = np.sort(distances, axis=1)[:, :2]
     if nearest.shape[1] == 1:
-        return np.ones(len(points))
+        return np.ones(len(distances))
     own, other = nearest.T
-    ratio: npt.NDArray[np.float64] = np.ones(len(points))
+    ratio: npt.NDArray[np.float64] = np.ones(len(distances))
     np.divide(own, other, out=ratio, where=other > 0)
     return 1 - ratio
 
 
-def _clustering(
+def clustering(
     method: str,
     z: Tensor,
     labels: npt.NDArray[Any],
     centres: npt.NDArray[Any],
     confidence: npt.NDArray[Any],
 ) -> Clustering:
+    """A `Clustering` of z (N, D), with its dtype and device, from what scikit-learn found."""
     return Clustering(
         method,
         torch.as_tensor(labels, dtype=torch.int64, device=z.device),

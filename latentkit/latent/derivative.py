@@ -28,3 +28,24 @@ def pushforward(decode: Callable[[Tensor], Tensor], z: Tensor, v: Tensor) -> Ten
     if not isinstance(change, Tensor):
         raise TypeError(f"expected decode to return a tensor, got {type(change).__name__}")
     return change
+
+
+def pullback(decode: Callable[[Tensor], Tensor], z: Tensor, u: Tensor) -> Tensor:
+    """The latent gradient of each image's projection on u: the product J(z)^T u, exactly.
+
+    Args:
+        decode: latents (N, *Z) -> images (N, C, *S), sample by sample.
+        z: (N, *Z).
+        u: (N, C, *S), one cotangent for each image.
+
+    Returns:
+        (N, *Z).
+
+    Raises:
+        TypeError: if `decode` returns no tensor.
+    """
+    image, back, *_ = torch.func.vjp(decode, z)
+    if not isinstance(image, Tensor):
+        raise TypeError(f"expected decode to return a tensor, got {type(image).__name__}")
+    gradient: Tensor = back(u)[0]
+    return gradient

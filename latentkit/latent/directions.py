@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from latentkit.latent.derivative import pushforward
-from latentkit.latent.points import check_points
+from latentkit.latent.points import check_points, one_point
+from latentkit.latent.singular import check_k, strongest
 from latentkit.protocols import Decode
 
 
@@ -30,8 +31,8 @@ def pca(z: Tensor, k: int) -> Tensor:
         ValueError: if z is not (N, D) and finite, or k is out of range.
     """
     check_points(z)
-    _check_k(k, min(len(z) - 1, z.shape[1]), f"{len(z)} latents in {z.shape[1]} dimensions")
-    return _strongest(z - z.mean(0), k)
+    check_k(k, min(len(z) - 1, z.shape[1]), f"{len(z)} latents in {z.shape[1]} dimensions")
+    return strongest(z - z.mean(0), k)
 
 
 def explained(z: Tensor, directions: Tensor) -> Tensor:
@@ -61,16 +62,20 @@ def explained(z: Tensor, directions: Tensor) -> Tensor:
     return (centred @ unit.T).square().sum(0) / total
 
 
-def sefa(weight: Tensor, k: int) -> Tensor:
+def sefa(weight: Tensor, k: int, *, normalize: bool = False) -> Tensor:
     """Directions that move the first layer most: top eigenvectors of A^T A.
 
     Shen and Zhou, "Closed-Form Factorization of Latent Semantics in GANs", CVPR 2021
-    (arXiv 2007.06600), eq. 8.
+    (arXiv 2007.06600), eq. 8. The code released with the paper first brings every row of A (every
+    unit of the layer) to unit length, which the paper does not say: where the rows differ in
+    length, the two find other directions.
 
     Args:
-        weight: A, (M, D), maps latents to the first layer: a Linear's weight as it is; a transposed
-            convolution's (D, C, *S) as `weight.flatten(1).T`.
+        weight: A, (M, D), maps latents to the first layer: `latentkit.latent.first_layer` finds it.
+            A Linear's weight as it is; that of a transposed convolution of a 1 x 1 input, without
+            padding, (D, C, *S) as `weight.flatten(1).T`.
         k: number of directions, at most min(M, D).
+        normalize: as in the released code; a row of zeros stays zero.
 
     Returns:
         (k, D) orthonormal.
@@ -84,8 +89,9 @@ def sefa(weight: Tensor, k: int) -> Tensor:
             "convolution's with weight.flatten(1).T"
         )
     check_points(weight, "weight")
-    _check_k(k, min(weight.shape), f"a weight of shape {tuple(weight.shape)}")
-    return _strongest(weight.detach(), k)
+    check_k(k, min(weight.shape), f"a weight of shape {tuple(weight.shape)}")
+    rows = weight.detach()
+    return strongest(torch.nn.functional.normalize(rows, dim=1) if normalize else rows, k)
 
 
 def axes(dim: int, ks: Sequence[int]) -> Tensor:
@@ -117,7 +123,7 @@ def jacobian(decode: Decode, z: Tensor, k: int, batch_size: int = 64) -> Tensor:
 
     Ramesh et al., "A Spectral Regularizer for Unsupervised Disentanglement", 2018
     (arXiv 1812.01161). Forms the whole Jacobian by forward-mode differentiation, one column for
-    each latent coordinate: meant for D up to a few hundred.
+    each latent coordinate: meant for D up to a few hundred. `latentkit.latent.local` forms none.
 
     Args:
         decode: latents (N, D) -> images (N, C, *S), sample by sample (a model in eval mode).
@@ -131,13 +137,10 @@ def jacobian(decode: Decode, z: Tensor, k: int, batch_size: int = 64) -> Tensor:
     Raises:
         ValueError: if z is not one finite latent, or k or batch_size is out of range.
     """
-    if z.ndim > 2 or z.numel() != z.shape[-1]:
-        raise ValueError(f"expected one latent, (D,) or (1, D), got shape {tuple(z.shape)}")
+    point = one_point(z)
     if batch_size < 1:
         raise ValueError(f"expected batch_size >= 1, got {batch_size}")
-    point = z.detach().reshape(1, -1)
-    check_points(point)
-    _check_k(k, point.shape[1], f"a latent of {point.shape[1]} dimensions")
+    check_k(k, point.shape[1], f"a latent of {point.shape[1]} dimensions")
     basis = torch.eye(point.shape[1], dtype=z.dtype, device=z.device)
     # Samples are independent, so one batch of copies of z, each with its own tangent, gives a
     # column a copy; unlike vmap this asks nothing of the operations inside `decode`.
@@ -146,20 +149,5 @@ def jacobian(decode: Decode, z: Tensor, k: int, batch_size: int = 64) -> Tensor:
         for tangents in torch.split(basis, batch_size)
     ]
     matrix = torch.cat(columns).T
-    _check_k(k, min(matrix.shape), f"a Jacobian of shape {tuple(matrix.shape)}")
-    return _strongest(matrix, k).to(z.dtype)
-
-
-def _strongest(matrix: Tensor, k: int) -> Tensor:
-    """(M, D) -> the top k right singular vectors (k, D) in the matrix's dtype, signs fixed."""
-    wide = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    rows: Tensor = torch.linalg.svd(wide, full_matrices=False).Vh[:k]
-    # The first of almost equal components decides, so that rounding cannot flip a tie.
-    size = rows.abs()
-    first = (size >= 0.999 * size.amax(1, keepdim=True)).int().argmax(1, keepdim=True)
-    return (rows * rows.gather(1, first).sign()).to(matrix.dtype)
-
-
-def _check_k(k: int, most: int, what: str) -> None:
-    if not 1 <= k <= most:
-        raise ValueError(f"expected 1 <= k <= {most} directions of {what}, got k={k}")
+    check_k(k, min(matrix.shape), f"a Jacobian of shape {tuple(matrix.shape)}")
+    return strongest(matrix, k).to(z.dtype)

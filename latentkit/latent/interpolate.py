@@ -11,7 +11,9 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from latentkit.priors import Gaussian, Uniform
+from latentkit.latent.classes import ClassPart, check_class_part, split_checked
+from latentkit.latent.uniform_sums import check_support, trapezoid_cdf
+from latentkit.priors import Gaussian, GaussianOneHot, Uniform
 from latentkit.protocols import Prior
 
 Norm: TypeAlias = Literal["blend", "unit", "log"]
@@ -34,7 +36,7 @@ def lerp(a: Tensor, b: Tensor, steps: int) -> Tensor:
         (N, T, *Z).
 
     Raises:
-        ValueError: if the ends differ in shape, dtype or device, or steps < 2.
+        ValueError: if the ends differ in shape, dtype or device, are not finite, or steps < 2.
 
     >>> lerp(torch.zeros(1, 1), torch.ones(1, 1), 3).flatten()
     tensor([0.0000, 0.5000, 1.0000])
@@ -65,8 +67,9 @@ def slerp(a: Tensor, b: Tensor, steps: int, norm: Norm = "blend") -> Tensor:
         (N, T, *Z); never NaN for finite ends.
 
     Raises:
-        ValueError: if the ends differ in shape, dtype or device, steps < 2, the norm is unknown,
-            or a latent of length zero has no direction ("unit" and "log"; "blend" goes straight).
+        ValueError: if the ends differ in shape, dtype or device, are not finite, steps < 2, the
+            norm is unknown, or a latent of length zero has no direction ("unit" and "log"; "blend"
+            goes straight).
     """
     if norm not in get_args(Norm):
         raise ValueError(f"expected norm to be one of {get_args(Norm)}, got {norm!r}")
@@ -101,26 +104,62 @@ def matched(a: Tensor, b: Tensor, steps: int, prior: Prior) -> Tensor:
         a: (N, *Z) starts.
         b: (N, *Z) ends.
         steps: T >= 2, both ends included.
-        prior: a Gaussian or a Uniform.
+        prior: a Gaussian, a Uniform or a GaussianOneHot (see `mixed`).
 
     Returns:
         (N, T, *Z).
 
     Raises:
-        ValueError: if the ends differ in shape, dtype or device, steps < 2, the prior is another,
-            or a latent lies outside a Uniform's bounds.
+        ValueError: if the ends differ in shape, dtype or device, are not finite, steps < 2, the
+            prior is another, a latent lies outside a Uniform's bounds or its class part off the
+            simplex.
     """
+    if isinstance(prior, GaussianOneHot):
+        return mixed(a, b, steps, prior)
     x, y, t = _open(a, b, steps)
     if isinstance(prior, Gaussian):
-        return _close(a, ((1 - t) * x + t * y) / ((1 - t).square() + t.square()).sqrt(), b)
+        return _close(a, _balanced(x, y, t), b)
     if isinstance(prior, Uniform):
         width = prior.high - prior.low
-        _check_support(a, b, prior)
+        check_support(torch.stack([a, b]), prior)
         line = ((1 - t) * (x - prior.low) + t * (y - prior.low)) / width
-        return _close(a, prior.low + width * _trapezoid_cdf(line.clamp(0, 1), t), b)
+        return _close(a, prior.low + width * trapezoid_cdf(line.clamp(0, 1), t), b)
     raise ValueError(
-        f"expected a Gaussian or a Uniform prior, got {type(prior).__name__}; use lerp or slerp"
+        "expected a Gaussian, a Uniform or a GaussianOneHot prior, got "
+        f"{type(prior).__name__}; use lerp or slerp"
     )
+
+
+def mixed(
+    a: Tensor, b: Tensor, steps: int, prior: GaussianOneHot, classes: ClassPart = "simplex"
+) -> Tensor:
+    """A path of mixed latents: the Gaussian part matched to its prior, the class part as a class.
+
+    Args:
+        a: (N, D) starts.
+        b: (N, D) ends.
+        steps: T >= 2, both ends included.
+        prior: ClusterGAN's, of any sigma: the matching does not depend on it.
+        classes: "simplex", the class probabilities go straight from a's to b's; "switch", they are
+            a's before t = 0.5 and b's from there on, so that every point is a sample of the prior.
+
+    Returns:
+        (N, T, D).
+
+    Raises:
+        ValueError: if the ends differ in shape, dtype or device, are not finite, have another size
+            than the prior or class parts that are no probabilities; or steps < 2.
+    """
+    check_class_part(classes)
+    _open(a, b, steps)
+    (x, code_a), (y, code_b) = (split_checked(z, prior) for z in (a, b))
+    wide_x, wide_y, t = _open(x, y, steps)
+    gaussian = _close(x, _balanced(wide_x, wide_y, t), y)
+    if classes == "simplex":
+        return torch.cat([gaussian, lerp(code_a, code_b, steps)], dim=2)
+    late = 2 * torch.arange(steps, device=a.device) >= steps - 1
+    codes = torch.where(late[:, None], code_b[:, None], code_a[:, None])
+    return torch.cat([gaussian, codes], dim=2)
 
 
 def through(points: Tensor, steps: int, kind: Interpolation = lerp) -> Tensor:
@@ -156,11 +195,18 @@ def _open(a: Tensor, b: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
             f"expected floating latents (N, *Z), got {a.dtype} of shape {tuple(a.shape)}; "
             "a single latent becomes a batch with z[None]"
         )
+    if not (a.isfinite().all() and b.isfinite().all()):
+        raise ValueError("expected finite ends, got NaN or infinity")
     if steps < 2:
         raise ValueError(f"expected steps >= 2, since both ends are included, got {steps}")
     wide = torch.promote_types(a.dtype, torch.float32)
     t = torch.linspace(0, 1, steps, dtype=wide, device=a.device)[1:-1, None]
     return a.to(wide).flatten(1)[:, None], b.to(wide).flatten(1)[:, None], t
+
+
+def _balanced(x: Tensor, y: Tensor, t: Tensor) -> Tensor:
+    """The line over its standard deviation for independent normal ends of any sigma."""
+    return ((1 - t) * x + t * y) / ((1 - t).square() + t.square()).sqrt()
 
 
 def _close(a: Tensor, middle: Tensor, b: Tensor) -> Tensor:
@@ -205,25 +251,3 @@ def _half_turn(u: Tensor, t: Tensor) -> Tensor:
 def _tiny(x: Tensor) -> float:
     """The angle whose square is lost in rounding."""
     return math.sqrt(torch.finfo(x.dtype).eps)
-
-
-def _trapezoid_cdf(y: Tensor, t: Tensor) -> Tensor:
-    """P((1 - t) U + t V <= y) for U, V uniform on [0, 1]; 0 <= y <= 1, 0 < t < 1."""
-    short = torch.minimum(t, 1 - t)
-    tail = torch.minimum(y, 1 - y)  # the density is symmetric: work in the lower half
-    ramp = tail.square() / (2 * short * (1 - short))
-    lower = torch.where(tail < short, ramp, (tail - short / 2) / (1 - short))
-    return torch.where(y <= 0.5, lower, 1 - lower)
-
-
-def _check_support(a: Tensor, b: Tensor, prior: Uniform) -> None:
-    """A bound rounded to the latents' dtype may lie just outside; anything more is an error."""
-    if a.numel() == 0:
-        return
-    slack = torch.finfo(a.dtype).eps * max(abs(prior.low), abs(prior.high))
-    low, high = (float(v) for v in torch.stack([a, b]).detach().aminmax())
-    if not (prior.low - slack <= low and high <= prior.high + slack):
-        raise ValueError(
-            f"expected latents inside the prior's bounds [{prior.low}, {prior.high}], got values "
-            f"in [{low:.4g}, {high:.4g}]; use lerp, or clamp them"
-        )

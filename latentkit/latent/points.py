@@ -18,6 +18,15 @@ def check_points(z: Tensor, name: str = "z") -> None:
         raise ValueError(f"expected finite {name}, got NaN or infinity in {bad} of {len(z)} rows")
 
 
+def one_point(z: Tensor) -> Tensor:
+    """(D,) or (1, D), one finite latent -> (1, D) without its graph; ValueError for any other."""
+    if z.ndim == 0 or z.ndim > 2 or z.numel() != z.shape[-1]:
+        raise ValueError(f"expected one latent, (D,) or (1, D), got shape {tuple(z.shape)}")
+    point = z.detach().reshape(1, -1)
+    check_points(point)
+    return point
+
+
 def check_labels(labels: Tensor, n: int) -> None:
     """Raise ValueError unless `labels` is (n,) and of an integer dtype."""
     if labels.shape != (n,) or labels.is_floating_point() or labels.is_complex():

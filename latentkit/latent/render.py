@@ -47,7 +47,9 @@ def decode_batches(decode: Decode, z: Tensor, batch_size: int | None = 256) -> T
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"expected batch_size >= 1 or None, got {batch_size}")
-    batches = [z] if batch_size is None else torch.split(z, batch_size)
+    if batch_size is None or len(z) <= batch_size:
+        return _decode(decode, z)  # joining one batch would copy every image
+    batches = torch.split(z, batch_size)
     return torch.cat([_decode(decode, batch) for batch in batches])
 
 

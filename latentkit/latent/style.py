@@ -1,15 +1,16 @@
-"""Mix the styles of two latents, in a decoder that takes one style vector at each of L places.
+"""Mix and truncate styles, in a decoder that takes one style vector at each of L places.
 
-For any other decoder see `latentkit.latent.activations`.
+For any other decoder see `latentkit.latent.activations` (mixing) and `latentkit.latent.truncation`.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from latentkit.latent.render import pairs
-from latentkit.protocols import StyleDecoder
+from latentkit.protocols import Prior, StyleDecoder
 
 THIRDS = ("coarse", "middle", "fine")
 
@@ -99,3 +100,77 @@ def style_grid(
     rows, cols = pairs(model.to_styles(z_rows), model.to_styles(z_cols))
     images = model.from_styles(mix(rows, cols, layers))
     return images.reshape(len(z_rows), len(z_cols), *images.shape[1:])
+
+
+def truncate(w: Tensor, mean: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
+    """Styles moved towards their mean, w' = mean + psi (w - mean): less variety, safer images.
+
+    Karras et al., "A Style-Based Generator Architecture for GANs", CVPR 2019 (arXiv 1812.04948),
+    appendix B. Without a cutoff plain latents (N, *Z) are shrunk the same way; under a Gaussian
+    prior they then lie too close to its centre, which `truncation.truncated` avoids.
+
+    Args:
+        w: (N, L, W) styles, or (N, *Z) latents.
+        mean: broadcasts to one sample of `w`: (L, W) as `mean_style` gives it, (W,) or (*Z).
+        psi: 1 changes nothing, 0 gives the mean; a negative one goes past it.
+        cutoff: number of layers to truncate, the coarsest first; None for all.
+
+    Returns:
+        The shape, dtype and device of `w`.
+
+    Raises:
+        ValueError: if the mean does not fit, psi is not finite, or the cutoff is outside [0, L] or
+            given for latents without layers.
+
+    >>> truncate(torch.tensor([[[4.0], [4.0]]]), torch.tensor([2.0]), 0.5, cutoff=1).flatten()
+    tensor([3., 4.])
+    """
+    if not math.isfinite(psi):
+        raise ValueError(f"expected a finite psi, got {psi}")
+    try:
+        centre = mean.to(w).expand(w.shape[1:])
+    except RuntimeError as error:
+        raise ValueError(
+            f"expected a mean of one sample's shape {tuple(w.shape[1:])}, got {tuple(mean.shape)}"
+        ) from error
+    moved = torch.lerp(centre, w, psi)  # exact for psi = 0 and 1
+    if cutoff is None:
+        return moved
+    if w.ndim != 3 or not 0 <= cutoff <= w.shape[1]:
+        raise ValueError(
+            f"expected a cutoff from 0 to the number of layers L of styles (N, L, W), got {cutoff} "
+            f"for shape {tuple(w.shape)}"
+        )
+    return torch.cat([moved[:, :cutoff], w[:, cutoff:]], dim=1)
+
+
+@torch.no_grad()
+def mean_style(
+    to_styles: Callable[[Tensor], Tensor],
+    prior: Prior,
+    n: int = 10_000,
+    generator: torch.Generator | None = None,
+    batch_size: int = 1024,
+) -> Tensor:
+    """The mean of the styles of `n` latents of the prior: what `truncate` moves towards.
+
+    Args:
+        to_styles: latents (N, *Z) -> styles (N, L, W), on the generator's device.
+        prior: where the latents come from.
+        n: how many.
+        generator: of the latents; None takes the global random state.
+        batch_size: latents per call of `to_styles`.
+
+    Returns:
+        (L, W), in single precision.
+
+    Raises:
+        ValueError: if n or batch_size < 1.
+    """
+    if n < 1 or batch_size < 1:
+        raise ValueError(f"expected n and batch_size of 1 or more, got {n} and {batch_size}")
+    batches = torch.split(prior.sample(n, generator=generator), batch_size)
+    # In double: a sum over many batches loses digits.
+    sums = [to_styles(z).sum(0, dtype=torch.float64) for z in batches]
+    mean: Tensor = torch.stack(sums).sum(0) / n
+    return mean.float()

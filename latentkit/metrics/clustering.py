@@ -1,6 +1,8 @@
 """How well do clusters agree with labels? Nothing depends on how either is numbered.
 
 Labels and clusters are tensors, arrays or lists of N values of any kind; all scores are floats.
+The number -1 as a cluster is noise, as HDBSCAN calls it: no label can name it, so its samples count
+as wrong in ACC and purity; to NMI and ARI it is one more cluster.
 """
 
 from collections.abc import Sequence
@@ -16,6 +18,8 @@ from torch import Tensor
 from latentkit.metrics.bootstrap import interval, multinomial
 
 Table: TypeAlias = npt.NDArray[np.int64]
+Places: TypeAlias = npt.NDArray[np.intp]
+Code: TypeAlias = tuple[npt.NDArray[Any], Places]
 Labels: TypeAlias = Tensor | npt.NDArray[Any] | Sequence[Any]
 """One value for each of N samples."""
 
@@ -37,9 +41,8 @@ def accuracy(labels: Labels, clusters: Labels) -> float:
     >>> accuracy(["cat", "cat", "dog", "dog"], [1, 1, 0, 1])
     0.75
     """
-    counts = _contingency(labels, clusters)
-    named = linear_sum_assignment(counts, maximize=True)
-    return float(counts[named].sum() / counts.sum())
+    counts, real = _contingency(labels, clusters)
+    return float(counts[_naming(counts, real)].sum() / counts.sum())
 
 
 def purity(labels: Labels, clusters: Labels) -> float:
@@ -54,8 +57,8 @@ def purity(labels: Labels, clusters: Labels) -> float:
     Raises:
         ValueError: if the two differ in length, are empty, or are not flat.
     """
-    counts = _contingency(labels, clusters)
-    return float(counts.max(axis=0).sum() / counts.sum())
+    counts, real = _contingency(labels, clusters)
+    return float(counts[:, real].max(axis=0).sum() / counts.sum())
 
 
 def nmi(labels: Labels, clusters: Labels) -> float:
@@ -68,7 +71,7 @@ def nmi(labels: Labels, clusters: Labels) -> float:
     Raises:
         ValueError: if the two differ in length, are empty, or are not flat.
     """
-    return float(metrics.normalized_mutual_info_score(*_codes(labels, clusters)))
+    return float(metrics.normalized_mutual_info_score(*_numbers(labels, clusters)))
 
 
 def ari(labels: Labels, clusters: Labels) -> float:
@@ -83,7 +86,7 @@ def ari(labels: Labels, clusters: Labels) -> float:
     Raises:
         ValueError: if the two differ in length, are empty, or are not flat.
     """
-    return float(metrics.adjusted_rand_score(*_codes(labels, clusters)))
+    return float(metrics.adjusted_rand_score(*_numbers(labels, clusters)))
 
 
 def intervals(
@@ -109,20 +112,18 @@ def intervals(
         ValueError: if the two differ in length, are empty, or are not flat.
     """
     # All four depend on the table of counts alone, so that is what is resampled.
-    table = _contingency(labels, clusters)
+    table, real = _contingency(labels, clusters)
     tables = multinomial(table, resamples, seed)
     found = {
-        "acc": _shares(tables, linear_sum_assignment(table, maximize=True)),
-        "purity": _shares(tables, (table.argmax(0), np.arange(table.shape[1]))),
+        "acc": _shares(tables, _naming(table, real)),
+        "purity": _shares(tables, (table[:, real].argmax(0), real)),
         "nmi": _nmis(tables),
         "ari": _aris(tables),
     }
     return {name: interval(values) for name, values in found.items()}
 
 
-def _shares(
-    tables: Table, right: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
-) -> npt.NDArray[np.float64]:
+def _shares(tables: Table, right: tuple[Places, Places]) -> npt.NDArray[np.float64]:
     """(B, L, K) and the rows and columns of the cells that count as right -> (B,)."""
     shares: npt.NDArray[np.float64] = tables[:, *right].sum(1) / tables.sum((1, 2))
     return shares
@@ -153,28 +154,41 @@ def _pairs(counts: Table) -> npt.NDArray[np.float64]:
     return counts * (counts - 1.0) / 2
 
 
-def _contingency(labels: Labels, clusters: Labels) -> Table:
-    """Samples of each label (row) in each cluster (column)."""
-    row, column = _codes(labels, clusters)
+def _naming(table: Table, real: Places) -> tuple[Places, Places]:
+    """Rows and columns of the cells that name clusters best, one to one; noise gets no name."""
+    rows, columns = linear_sum_assignment(table[:, real], maximize=True)
+    return rows, real[columns]
+
+
+def _contingency(labels: Labels, clusters: Labels) -> tuple[Table, Places]:
+    """Samples of each label (row) in each cluster (column), and the columns that are no noise."""
+    (_, row), (names, column) = _codes(labels, clusters)
     counts = np.zeros((row.max() + 1, column.max() + 1), dtype=np.int64)
     np.add.at(counts, (row, column), 1)
-    return counts
+    return counts, np.array([k for k, name in enumerate(names) if name != -1], dtype=np.intp)
 
 
-def _codes(labels: Labels, clusters: Labels) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Both renamed to 0, 1, ..."""
-    row, column = _code(labels, "labels"), _code(clusters, "clusters")
-    if len(row) != len(column):
+def _codes(labels: Labels, clusters: Labels) -> tuple[Code, Code]:
+    """Both as their names, and the samples renamed to 0, 1, ..."""
+    rows, columns = _code(labels, "labels"), _code(clusters, "clusters")
+    if len(rows[1]) != len(columns[1]):
         raise ValueError(
-            f"expected as many labels as clusters, got {len(row)} labels and {len(column)} clusters"
+            f"expected as many labels as clusters, got {len(rows[1])} labels and "
+            f"{len(columns[1])} clusters"
         )
-    return row, column
+    return rows, columns
 
 
-def _code(values: Labels, name: str) -> npt.NDArray[np.intp]:
+def _numbers(labels: Labels, clusters: Labels) -> tuple[Places, Places]:
+    (_, rows), (_, columns) = _codes(labels, clusters)
+    return rows, columns
+
+
+def _code(values: Labels, name: str) -> Code:
     array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(
             f"expected {name} of shape (N,), one for each of at least one sample, got {array.shape}"
         )
-    return np.unique(array, return_inverse=True)[1]
+    names, codes = np.unique(array, return_inverse=True)
+    return names, codes

@@ -19,10 +19,7 @@ def step_lengths(images: Tensor) -> Tensor:
     Raises:
         ValueError: if there is no path dimension or it has fewer than two steps.
     """
-    if images.ndim < 3 or images.shape[1] < 2:
-        raise ValueError(
-            f"expected paths (N, T, C, *S) of at least 2 steps, got {tuple(images.shape)}"
-        )
+    _check_paths(images)
     flat = images.flatten(2).to(torch.promote_types(images.dtype, torch.float32))
     lengths: Tensor = torch.linalg.vector_norm(flat[:, 1:] - flat[:, :-1], dim=2)
     return lengths
@@ -44,6 +41,51 @@ def path_length(images: Tensor) -> Tensor:
     tensor([5.])
     """
     return step_lengths(images).sum(1)
+
+
+def energy(images: Tensor) -> Tensor:
+    """Discrete energy of each decoded path: K times the sum of its K squared steps.
+
+    Shao, Kumar and Fletcher, "The Riemannian Geometry of Deep Generative Models", 2017 (arXiv
+    1711.08014). Never less than the squared length, and equal to it at constant speed.
+
+    Args:
+        images: (N, T, C, *S) decoded paths, T = K + 1 >= 2.
+
+    Returns:
+        (N,), in the square of the images' unit; carries gradients, which are finite where a path
+        stands still.
+
+    Raises:
+        ValueError: if there is no path dimension or it has fewer than two steps.
+
+    >>> energy(torch.tensor([[[0.0], [3.0], [1.0]]]))
+    tensor([26.])
+    """
+    _check_paths(images)
+    flat = images.flatten(2).to(torch.promote_types(images.dtype, torch.float32))
+    return (images.shape[1] - 1) * flat.diff(dim=1).square().sum((1, 2))
+
+
+def gain(images: Tensor, line: Tensor) -> Tensor:
+    """How much energy each path saves against another between the same ends, the straight line.
+
+    Args:
+        images: (N, T, C, *S) decoded paths.
+        line: (N, T, C, *S), the decoded lines, of as many steps.
+
+    Returns:
+        (N,): 1 - E / E_line, 0 for paths of the same energy; 0 where the line has none.
+
+    Raises:
+        ValueError: if the two differ in shape, or as `energy` does.
+    """
+    if images.shape != line.shape:
+        raise ValueError(
+            f"expected paths of one shape, got {tuple(images.shape)} and {tuple(line.shape)}"
+        )
+    ours, theirs = energy(images), energy(line)
+    return torch.where(theirs > 0, 1 - ours / torch.where(theirs > 0, theirs, 1), 0)
 
 
 def arc(a: Tensor, b: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,6 +156,13 @@ def perceptual_path_length(
     else:
         raise ValueError(f"expected epsilon above 0, got {epsilon}")
     return change.flatten(1).square().sum(1)
+
+
+def _check_paths(images: Tensor) -> None:
+    if images.ndim < 3 or images.shape[1] < 2:
+        raise ValueError(
+            f"expected paths (N, T, C, *S) of at least 2 steps, got {tuple(images.shape)}"
+        )
 
 
 def _derivative(perceive: Callable[[Tensor], Tensor], z: Tensor, dz: Tensor) -> Tensor:

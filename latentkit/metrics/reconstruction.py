@@ -7,6 +7,8 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 WINDOW = 11
 """Pixels along a side of the window that `ssim` compares; images need at least as many."""
 
+_TOGETHER = 64  # images compared at a time
+
 
 def mse(x: Tensor, y: Tensor) -> Tensor:
     """Mean squared difference over channels and pixels.
@@ -72,8 +74,14 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
             f"got {tuple(x.shape)} and {tuple(y.shape)}"
         )
     wide = torch.promote_types(x.dtype, torch.float32)
+    # A window's convolution takes hundreds of times the memory of its images.
+    batches = zip(torch.split(x, _TOGETHER), torch.split(y, _TOGETHER), strict=True)
+    return torch.cat([_ssim(a, b) for a, b in batches]).to(wide)
+
+
+def _ssim(x: Tensor, y: Tensor) -> Tensor:
     # In double: variances are differences of means of squares, which cancel where an image is flat.
     found = structural_similarity_index_measure(
         x.double(), y.double(), data_range=1.0, reduction="none"
     )
-    return torch.as_tensor(found).to(wide)
+    return torch.as_tensor(found).reshape(len(x))

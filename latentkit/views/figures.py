@@ -4,7 +4,7 @@ Figures are built on `matplotlib.figure.Figure`, never on pyplot, so no global s
 no display is needed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,24 @@ def alternate(first: Tensor, second: Tensor, row: int = 8) -> Tensor:
     return torch.cat([part for pair in pairs for part in pair])
 
 
+def labelled_rows(rows: Mapping[str, Tensor]) -> Figure:
+    """Strips of images below each other, each with its name on the left.
+
+    Args:
+        rows: name -> images (T, C, H, W) in [0, 1].
+    """
+    strips = {name: grid(images, len(images)) for name, images in rows.items()}
+    height, width = next(iter(strips.values())).shape[1:]
+    figure = Figure(figsize=(10, 10 * height * len(strips) / width))
+    for i, (name, strip) in enumerate(strips.items()):
+        axes = figure.add_axes((0, 1 - (i + 1) / len(strips), 1, 1 / len(strips)))
+        axes.imshow(to_pil(enlarged(strip, 1200)), aspect="auto")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=13, labelpad=8)
+    return figure
+
+
 def with_parents(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Puts the parents around a grid of their mixtures.
 
@@ -68,17 +86,19 @@ def cluster_map(
 
     Args:
         points: (N, 2).
-        clusters: (N,) cluster of each point.
+        clusters: (N,) cluster of each point; -1 is noise, small and grey behind the others.
         labels: name of each cluster in the legend; None for their numbers.
         title: of the picture; say how the two dimensions were made.
     """
     figure = Figure(figsize=(7, 6))
     axes = figure.add_subplot()
     colours = palette(int(clusters.max()) + 1)
-    for k in np.unique(clusters):
-        inside = clusters == k
+    for k in np.unique(clusters):  # noise first, so behind
+        x, y = points[clusters == k].T
+        if k < 0:
+            axes.scatter(x, y, s=3, color="0.75", label="noise", linewidths=0)
+            continue
         name = labels[k] if labels is not None else str(k)
-        x, y = points[inside].T
         axes.scatter(x, y, s=5, color=colours[k], label=name, linewidths=0)
     axes.set_title(title, fontsize=10)
     axes.set_xticks([])

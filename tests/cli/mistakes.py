@@ -20,6 +20,7 @@ SHORT = {
     "ENDS": "--from item:0 --to item:1",
     "WALK": "interpolate vae.safetensors --to item:1 --from",
     "ATTRIBUTE": "--method attribute",
+    "ZERO_ONE": "--start label:0 --end label:1",
     "FIT": "fit --config vae.yaml",
     "GAN": "fit --config dcgan.yaml",
 }
@@ -47,6 +48,12 @@ def decoder():
 def linear():
     pair = Halves()
     pair.decode = lambda z: z.mean(1).sigmoid().view(-1, 1, 1, 1).expand(-1, 1, 16, 16)
+    return pair
+
+def numb():
+    pair = linear()
+    decode = pair.decode
+    pair.decode = lambda z: torch.from_numpy(decode(z.detach()).numpy())
     return pair
 
 number = 3
@@ -131,6 +138,7 @@ def write_endpoints(folder):
     np.save(folder / "long.npy", np.zeros(7, np.float32))
     np.save(folder / "texts.npy", np.array(["a", "b"]))
     np.save(folder / "objects.npy", np.array([Evil()], dtype=object), allow_pickle=True)
+    np.save(folder / "ones14.npy", np.ones(14, np.float32))
     np.save(folder / "nan.npy", np.full(6, np.nan, np.float32))
     np.save(folder / "scalar.npy", np.float32(1))
 

@@ -120,6 +120,8 @@ def test_an_own_classifier_knows_the_labels(numbers):
     assert first["frechet_classifier64"] > 0
     assert settings["feature_size"] == 64
     assert numbers(*words)[0] == first
+    default = numbers("dcgan.safetensors", "--limit", 40)  # this model has no encoder
+    assert default[0] == first
 
 
 def test_inception_reads_the_weights_that_are_there(numbers, place, monkeypatch):

@@ -11,7 +11,7 @@ import latentkit
 from latentkit.cli import main, sampling
 from latentkit.cli.sources import open_data
 from latentkit.latent.two_stage import two_stage
-from latentkit.store import fingerprint
+from latentkit.store import fingerprint, load_directions
 from tests.cli.conftest import SHAPE, SIDE, result
 
 PROMISED = {
@@ -36,13 +36,22 @@ PROMISED = {
         "cluster.png",
         "cluster.npz",
     },
+    "cluster vae --method spectral --clusters 3 --limit 40": {"cluster.png", "cluster.npz"},
+    "cluster vae --method hdbscan --limit 60": {"cluster.png", "cluster.npz"},
+    "cluster ae --method dec --clusters 2 --limit 20": {"cluster.png", "cluster.npz"},
+    "cluster ae --clusters auto --limit 30": {"cluster.png", "cluster.npz"},
     "mix vae": {"mix.png"},
     "mix ae": {"mix.png"},
     "mix dcgan --rows 2 --columns 3": {"mix.png"},
     "augment vae --per-class 2": {"augment.npz", "augment.png"},
     "augment ae --per-class 2 --method mixup": {"augment.npz", "augment.png"},
+    "augment vae --per-class 2 --method gaussian": {"augment.npz", "augment.png"},
+    "augment vae --per-class 2 --method jitter --strength 0.2": {"augment.npz", "augment.png"},
+    "augment ae --per-class 2 --method slerp": {"augment.npz", "augment.png"},
     "directions vae": {"directions.safetensors"},
     "directions dcgan --method jacobian": {"directions.safetensors"},
+    "directions dcgan --method sefa": {"directions.safetensors"},
+    "directions vae --method region --region center": {"directions.safetensors"},
     "directions clustergan --method axes --count 2": {"directions.safetensors"},
     "directions vae --method attribute --start label:0 --end label:1": {"directions.safetensors"},
     "explain vae --score unit:0 unit:5 --images 2": {"explain.png"},
@@ -305,7 +314,7 @@ def test_unlabelled_images_are_clustered_without_scores(ok, place, digits):
     np.savez(place / "bare.npz", x=(x[:, 0] * 255).byte().numpy())
     ok("cluster", "ae.safetensors", "--data", "bare.npz", "--split", "train", "--clusters", 3)
     numbers = result(place / "outputs/cluster/result.json")["numbers"]
-    assert set(numbers) == {"clusters", "images", "stability"}
+    assert set(numbers) == {"clusters", "images", "silhouette", "stability"}
 
 
 @torch.no_grad()
@@ -333,6 +342,68 @@ def on_a_segment(point, members):
     gap = (a - point).norm(dim=-1) + (b - point).norm(dim=-1) - (a - b).norm(dim=-1)
     gap.fill_diagonal_(torch.inf)
     return bool(gap.min() < 1e-3)
+
+
+def test_noise_is_said_and_counts_as_wrong(ok, place, digits):
+    x, y = digits.split("train")[:]
+    rows = torch.cat([(y == k).nonzero()[:60, 0] for k in (0, 1)])
+    lonely = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    images = (torch.cat([x[rows, 0], lonely]) * 255).round().byte().numpy()
+    np.savez(place / "two.npz", x=images, y=torch.cat([y[rows], torch.ones(3)]).long().numpy())
+    words = ["--data", "two.npz", "--split", "train", "--method", "hdbscan"]
+    ok("cluster", "ae.safetensors", *words)
+    content = result(place / "outputs/cluster/result.json")
+    with np.load(place / "outputs/cluster/cluster.npz") as found:
+        cluster = found["cluster"]
+    numbers = content["numbers"]
+    assert numbers["noise"] == pytest.approx((cluster == -1).mean())
+    assert 0 < numbers["noise"] < 1
+    assert numbers["clusters"] == cluster.max() + 1 >= 1
+    assert numbers["acc"] <= 1 - numbers["noise"] + 1e-9
+    assert content["settings"]["min_size"] == 5
+
+
+@pytest.mark.parametrize("method", ["kmeans", "gmm"])
+def test_the_number_of_clusters_can_be_chosen(ok, place, digits, method):
+    words = ["--method", method, "--clusters", "auto", "--limit", 40]
+    ok("cluster", "ae.safetensors", *words)
+    content = result(place / "outputs/cluster/result.json")
+    numbers = content["numbers"]
+    table = {int(k): v for k, v in numbers["table"].items()}
+    best = max(table, key=table.get) if method == "kmeans" else min(table, key=table.get)
+    assert list(table) == list(range(2, 21))
+    assert numbers["chosen_by"] == {"kmeans": "silhouette", "gmm": "bic"}[method]
+    assert content["settings"]["clusters"] == best
+    if method == "kmeans":
+        assert numbers["silhouette"] == pytest.approx(table[best])
+
+
+@torch.no_grad()
+def test_augmentation_along_a_direction_of_this_model_alone(ok, typed, place):
+    ok("directions", "vae.safetensors", "--count", 1, "--out", "d.safetensors")
+    words = ["--method", "direction", "--directions", "d.safetensors", "--data", "small.npz"]
+    ok("augment", "vae.safetensors", *words, "--per-class", 4, "--strength", 2)
+    with np.load(place / "outputs/augment/augment.npz") as found:
+        z, parents = torch.from_numpy(found["z"]), found["parents"]
+    images, _ = open_data("small.npz", {}).split("train")[:]
+    train = latentkit.load("vae.safetensors").encode(images)
+    moved = z - train[parents[:, 0]]
+    direction = load_directions("d.safetensors").vectors[0]
+    far = moved @ direction
+    assert torch.allclose(moved, far[:, None] * direction, atol=1e-4)
+    assert far.abs().max() <= 2 * (train @ direction).std() + 1e-4
+    done = typed("augment", "vae_b.safetensors", *words)
+    assert done.code == 2
+    assert "belong to the model with fingerprint" in done.err
+
+
+def test_parents_are_training_images_of_the_class(ok, place):
+    ok("augment", "ae.safetensors", "--data", "small.npz", "--per-class", 3, "--method", "slerp")
+    with np.load(place / "outputs/augment/augment.npz") as found:
+        y, parents = found["y"], found["parents"]
+    _, labels = open_data("small.npz", {}).split("train")[:]
+    assert parents.shape == (30, 2)
+    assert (labels.numpy()[parents] == y[:, None]).all()
 
 
 def test_mixup_has_soft_labels(ok, place):
@@ -387,7 +458,8 @@ def test_evaluation_of_a_clustergan_and_a_dcgan(ok, place, digits):
     assert numbers["logit_real"] == pytest.approx(model.discriminate(x).mean().item(), abs=1e-5)
     ok("evaluate", "dcgan.safetensors", "--limit", 60)
     numbers = result(place / "outputs/evaluate/result.json")["numbers"]
-    assert set(numbers) == {"images", "logit_real", "logit_fake"}
+    assert {"logit_real", "logit_fake", "frechet_classifier64"} <= set(numbers)
+    assert "mse" not in numbers
 
 
 @pytest.mark.parametrize("kind", ["yaml", "folder", "npz"])

@@ -171,18 +171,19 @@ def test_directions_are_unit_ordered_and_say_their_model(ok, place, digits):
 
 
 @torch.no_grad()
-def test_an_attribute_is_the_difference_of_means_and_is_measured_on_the_rest(ok, place, digits):
+def test_an_attribute_is_the_difference_of_means_and_is_measured_out_of_sample(ok, place, digits):
     words = ["--method", "attribute", "--start", "label:3", "--end", "label:8"]
     ok("directions", "ae.safetensors", *words)
     found = load_directions(place / "outputs/directions/directions.safetensors")
     x, y = digits.split("train")[:]
     model = latentkit.load("ae.safetensors")
     start, end = model.encode(x[y == 3]), model.encode(x[y == 8])
-    d = end[::2].mean(0) - start[::2].mean(0)
+    d = end.mean(0) - start.mean(0)
     torch.testing.assert_close(found.vectors[0], d / d.norm(), atol=1e-4, rtol=0)
-    wins = (end[1::2] @ d)[:, None] > (start[1::2] @ d)[None]
     numbers = result(place / "outputs/directions/result.json")["numbers"]
-    assert numbers["held_out_auc"] == pytest.approx(wins.float().mean().item(), abs=1e-4)
+    halves = end[::2].mean(0) - start[::2].mean(0)
+    wins = (end[1::2] @ halves)[:, None] > (start[1::2] @ halves)[None]
+    assert numbers["held_out_auc"] == pytest.approx(wins.float().mean().item(), abs=0.03)
     assert found.names == ("label:3 to label:8",)
 
 

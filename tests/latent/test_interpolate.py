@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from latentkit.latent.interpolate import lerp, matched, slerp, through
-from latentkit.priors import Gaussian, GaussianOneHot, Uniform
+from latentkit.latent.interpolate import lerp, matched, mixed, slerp, through
+from latentkit.priors import Empirical, Gaussian, GaussianOneHot, Uniform
 
 NORMS = ["blend", "unit", "log"]
 PATHS = {
@@ -251,8 +251,8 @@ def test_matched_refuses_other_priors_and_latents_outside_the_bounds():
     a = torch.full((1, 3), 1.5)
     with pytest.raises(ValueError, match=r"bounds \[-1.0, 1.0\], got values in \[1.5, 1.5\]"):
         matched(a, a, 3, Uniform(3))
-    with pytest.raises(ValueError, match="got GaussianOneHot; use lerp or slerp"):
-        matched(a, a, 3, GaussianOneHot(1, 2))
+    with pytest.raises(ValueError, match="got Empirical; use lerp or slerp"):
+        matched(a, a, 3, Empirical(a))
 
 
 def test_matched_accepts_a_bound_rounded_to_half_precision():
@@ -279,3 +279,64 @@ def test_a_path_through_repeated_anchors_waits_there():
 def test_a_path_needs_two_anchors():
     with pytest.raises(ValueError, match=r"at least 2 anchors.*\(1, 3\)"):
         through(torch.zeros(1, 3), 4)
+
+
+def test_matched_is_finite_and_reversible_in_half_precision():
+    for dtype in (torch.float16, torch.bfloat16):
+        for prior in (Gaussian(4), Uniform(4)):
+            a, b = prior.sample(100, generator=torch.Generator().manual_seed(0)).to(dtype).chunk(2)
+            z = matched(a, b, 7, prior)
+            assert z.isfinite().all()
+            back = matched(b, a, 7, prior).flip(1)
+            assert torch.allclose(z, back, rtol=2 * torch.finfo(dtype).eps, atol=1e-3)
+
+
+@each_path
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_ends_that_are_no_numbers_are_refused(path, bad):
+    a = torch.zeros(2, 3)
+    with pytest.raises(ValueError, match="finite ends, got NaN or infinity"):
+        path(a, torch.full((2, 3), bad), 3)
+
+
+MIXED = GaussianOneHot(2, 5, 0.1)
+
+
+@pytest.mark.parametrize("classes", ["simplex", "switch"])
+def test_a_mixed_path_matches_its_gaussian_part_where_lerp_does_not(classes):
+    generator = torch.Generator().manual_seed(0)
+    a, b = (MIXED.sample(20_000, generator=generator).double() for _ in range(2))
+    cdf = stats.norm(scale=0.1).cdf
+    z = mixed(a, b, 21, MIXED, classes)
+    assert min(p_values(z, cdf)) > 1e-3
+    assert max(p_values(lerp(a, b, 21), cdf)) < 1e-6
+    assert torch.equal(z[:, 0], a)
+    assert torch.equal(z[:, -1], b)
+    code = z[..., 2:]
+    assert torch.allclose(code.sum(2), torch.ones_like(code[..., 0]))
+    assert (code >= 0).all()
+
+
+def test_classes_switch_in_the_middle_or_walk_the_simplex():
+    a, b = torch.zeros(2, 1, 7)
+    a[0, 2 + 1] = b[0, 2 + 4] = 1
+    assert mixed(a, b, 5, MIXED, "switch")[0, :, 2:].argmax(1).tolist() == [1, 1, 4, 4, 4]
+    assert mixed(a, b, 4, MIXED, "switch")[0, :, 2:].argmax(1).tolist() == [1, 1, 4, 4]
+    straight = mixed(a, b, 5, MIXED)[0, :, 2:]
+    assert straight[:, 1].tolist() == pytest.approx([1, 0.75, 0.5, 0.25, 0])
+    assert torch.equal(matched(a, b, 5, MIXED), mixed(a, b, 5, MIXED, "simplex"))
+
+
+def test_a_mixed_prior_without_spread_stays_at_its_point():
+    prior = GaussianOneHot(3, 2, 0.0)
+    a, b = prior.sample(8, generator=torch.Generator().manual_seed(0)).chunk(2)
+    assert not matched(a, b, 4, prior)[..., :3].any()
+
+
+def test_mixed_ends_must_be_classes():
+    with pytest.raises(ValueError, match=r"latents \(N, 7\), got shape \(1, 4\)"):
+        matched(torch.zeros(1, 4), torch.zeros(1, 4), 3, MIXED)
+    with pytest.raises(ValueError, match="with sum 1, got 1 of 1"):
+        matched(torch.zeros(1, 7), torch.zeros(1, 7), 3, MIXED)
+    with pytest.raises(ValueError, match="'simplex', 'switch'"):
+        mixed(torch.eye(7)[2:3], torch.eye(7)[3:4], 3, MIXED, "halves")

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentkit.latent.style import mix, parse_layers, style_grid
+from latentkit.latent.style import mean_style, mix, parse_layers, style_grid, truncate
+from latentkit.priors import Gaussian
 
 COUNT = 6
 layer_sets = st.sets(st.integers(0, COUNT - 1)).map(sorted)
@@ -93,3 +94,102 @@ def test_bad_input():
         mix(a, a[:, :5], [0])
     with pytest.raises(ValueError, match=r"\(N, L, W\)"):
         mix(a[0], a[0], [0])
+
+
+class Blocks:
+    """Two style layers of four numbers: 8x8 pixel blocks (coarse) and 2x2 checkers (fine)."""
+
+    def __init__(self):
+        checker = (torch.arange(8)[:, None] + torch.arange(8)) % 2 * 2.0 - 1
+        self.fine = checker.repeat(2, 2)
+
+    def to_styles(self, z):
+        return z.reshape(-1, 2, 4)
+
+    def from_styles(self, w):
+        coarse = w[:, 0].reshape(-1, 1, 2, 2).repeat_interleave(8, 2).repeat_interleave(8, 3)
+        amount = w[:, 1].reshape(-1, 1, 2, 2).repeat_interleave(8, 2).repeat_interleave(8, 3)
+        return coarse + amount * self.fine
+
+
+def energy(images):
+    """Share of the energy of each image in the lower and the upper half of the frequencies."""
+    power = torch.fft.fft2(images).abs().square().flatten(1)
+    size = torch.fft.fftfreq(16).abs()
+    low = (torch.maximum(size[:, None], size) < 0.25).flatten()
+    return power[:, low].sum(1) / power.sum(1)
+
+
+def test_coarse_layers_change_low_frequencies_and_fine_ones_the_high():
+    z = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    model, rows, cols = Blocks(), z[:2], z[2:]
+    own = model.from_styles(model.to_styles(rows))[:, None]
+    coarse, fine = (
+        (style_grid(model, rows, cols, [layer]) - own).flatten(0, 1) for layer in (0, 1)
+    )
+    assert energy(coarse).min() > 0.8  # the edges of the blocks hold the rest
+    assert energy(fine).max() < 0.2
+
+
+@pytest.mark.parametrize(("layers", "axis"), [([], 0), (range(2), 1)])
+def test_a_grid_of_no_layers_repeats_its_rows_and_of_all_its_columns(layers, axis):
+    z = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    model = Blocks()
+    grid = style_grid(model, z[:2], z[2:], layers)
+    parents = model.from_styles(model.to_styles(z[2:] if axis else z[:2]))
+    expected = parents[None] if axis else parents[:, None]
+    assert torch.equal(grid, expected.expand_as(grid))
+
+
+@given(st.floats(-2, 2), st.integers(0, COUNT))
+@settings(deadline=None, max_examples=50)
+def test_truncation_is_linear_up_to_its_cutoff(psi, cutoff):
+    w, mean = styles(0).double(), styles(1)[0].double()
+    moved = truncate(w, mean, psi, cutoff)
+    assert torch.equal(moved[:, cutoff:], w[:, cutoff:])
+    torch.testing.assert_close((moved - mean)[:, :cutoff], psi * (w - mean)[:, :cutoff])
+
+
+def test_the_ends_of_truncation_are_exact():
+    w, mean = styles(0), styles(1)[0]
+    assert torch.equal(truncate(w, mean, 1), w)
+    assert torch.equal(truncate(w, mean, 0), mean.expand_as(w))
+    assert torch.equal(truncate(w, mean[0], 0), mean[0].expand_as(w))
+    assert torch.equal(truncate(w, mean, 0.3, 0), w)
+    half = w.to(torch.bfloat16)
+    assert truncate(half, mean, 0.5).dtype == torch.bfloat16
+
+
+def test_plain_latents_shrink():
+    z = torch.randn(4, 3)
+    torch.testing.assert_close(truncate(z, torch.zeros(3), 0.7), 0.7 * z)
+
+
+def test_the_mean_style_is_that_of_the_prior_and_of_the_generator_alone():
+    matrix = torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
+
+    def to_styles(z):
+        return (z @ matrix + 5).reshape(-1, 2, 4)
+
+    generator = torch.Generator().manual_seed(0)
+    state = torch.random.get_rng_state()
+    mean = mean_style(to_styles, Gaussian(3), 20_000, generator, batch_size=999)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert mean.shape == (2, 4)
+    torch.testing.assert_close(mean, torch.full((2, 4), 5.0), atol=0.1, rtol=0)
+    z = Gaussian(3).sample(20_000, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(mean, to_styles(z).mean(0), atol=1e-4, rtol=0)
+
+
+def test_bad_truncation():
+    w = styles(0)
+    with pytest.raises(ValueError, match="a finite psi, got nan"):
+        truncate(w, w[0], float("nan"))
+    with pytest.raises(ValueError, match=r"shape \(6, 4\), got \(5,\)"):
+        truncate(w, torch.zeros(5), 0.5)
+    with pytest.raises(ValueError, match=r"styles \(N, L, W\), got 7"):
+        truncate(w, w[0], 0.5, 7)
+    with pytest.raises(ValueError, match=r"got 1 for shape \(3, 4\)"):
+        truncate(w[:, 0], w[0, 0], 0.5, 1)
+    with pytest.raises(ValueError, match="got 0 and 1024"):
+        mean_style(lambda z: z, Gaussian(3), 0)

@@ -154,3 +154,15 @@ def test_more_samples_have_narrower_intervals():
     labels, clusters = [0, 0, 1, 1, 1] * 10, [0, 0, 1, 1, 0] * 10
     few, many = intervals(labels, clusters)["acc"], intervals(labels * 16, clusters * 16)["acc"]
     assert (few[1] - few[0]) / (many[1] - many[0]) == pytest.approx(4, rel=0.25)
+
+
+def test_noise_gets_no_name():
+    """HDBSCAN's -1: right under no naming, however pure it is."""
+    labels, clusters = [0, 0, 1, 1, 1], [5, 5, -1, -1, -1]
+    assert accuracy(labels, clusters) == purity(labels, clusters) == 2 / 5
+    assert accuracy(labels, [5, 5, 6, 6, 6]) == purity(labels, [5, 5, 6, 6, 6]) == 1  # the control
+    assert ari(labels, clusters) == nmi(labels, clusters) == 1  # one more cluster
+    assert accuracy(labels, [-1] * 5) == purity(labels, [-1] * 5) == 0
+    ends = intervals(labels, clusters)
+    assert ends["acc"][0] <= 2 / 5 <= ends["acc"][1] < 1
+    assert intervals(labels, [-1] * 5)["purity"] == (0, 0)

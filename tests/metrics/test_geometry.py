@@ -3,9 +3,19 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from latentkit.latent.interpolate import slerp
-from latentkit.metrics.geometry import arc, path_length, perceptual_path_length, step_lengths
+from latentkit.metrics.geometry import (
+    arc,
+    energy,
+    gain,
+    path_length,
+    perceptual_path_length,
+    step_lengths,
+)
 
 
 def test_a_circle_has_its_circumference():
@@ -125,3 +135,28 @@ def test_features_without_derivative_are_refused_but_stepped_over(leave):
 def test_bad_paths(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@given(arrays("float64", (2, 5, 1, 3), elements=st.floats(-5, 5)))
+@settings(deadline=None, max_examples=50)
+def test_squared_length_never_exceeds_the_energy(images):
+    x = torch.from_numpy(images)
+    assert (path_length(x) ** 2 <= energy(x) + 1e-9).all()
+    slow = [4 * sum(((p[i + 1] - p[i]) ** 2).sum() for i in range(4)) for p in images]
+    assert energy(x).tolist() == pytest.approx(slow)
+
+
+def test_energy_is_the_squared_length_at_constant_speed():
+    x = torch.linspace(0, 3, 7)[None, :, None]
+    assert energy(x).item() == pytest.approx(9)
+    assert energy(x[:, [0, 1, 6]]).item() > 9 + 1
+
+
+def test_the_gain_is_the_share_of_energy_that_is_saved():
+    images = torch.tensor([[[0.0], [1.0], [2.0]], [[0.0], [2.0], [4.0]], [[0.0], [0.0], [0.0]]])
+    line = torch.tensor([[[0.0], [2.0], [2.0]], [[0.0], [2.0], [4.0]], [[1.0], [1.0], [1.0]]])
+    assert gain(images, line).tolist() == [0.5, 0, 0]
+    with pytest.raises(ValueError, match=r"\(3, 3, 1\) and \(3, 2, 1\)"):
+        gain(images, line[:, :2])
+    with pytest.raises(ValueError, match="at least 2 steps"):
+        energy(images[:, :1])

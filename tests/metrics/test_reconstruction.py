@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from latentkit.metrics import reconstruction
 from latentkit.metrics.reconstruction import mse, psnr, ssim
 
 
@@ -90,3 +91,15 @@ def test_ssim_is_one_for_equals_about_zero_for_noise_and_symmetric(size):
 def test_ssim_of_images_too_small(shape):
     with pytest.raises(ValueError, match="2 or 3 sizes of 11 or more, got"):
         ssim(torch.zeros(shape), torch.zeros(shape))
+
+
+def test_many_images_are_compared_a_few_at_a_time(monkeypatch):
+    x, y = torch.rand(2, 150, 1, 16, 16)
+    sizes, whole = [], reconstruction._ssim
+    monkeypatch.setattr(
+        reconstruction, "_ssim", lambda a, b: (sizes.append(len(a)), whole(a, b))[1]
+    )
+    found = reconstruction.ssim(x, y)
+    assert max(sizes) <= 64
+    assert sum(sizes) == 150
+    assert torch.allclose(found[140], reconstruction.ssim(x[140:141], y[140:141])[0])

@@ -16,6 +16,7 @@ from latentkit.views.figures import (
     cluster_map,
     enlarged,
     grid,
+    labelled_rows,
     palette,
     to_pil,
     with_parents,
@@ -106,6 +107,17 @@ def test_a_cluster_map_has_one_colour_and_one_entry_a_cluster(names):
     assert said == (["0", "2"] if names is None else ["zero", "two"])
 
 
+def test_noise_is_grey_and_behind():
+    clusters = np.array([1, -1, 0, -1, 1])
+    figure = cluster_map(np.random.default_rng(0).normal(size=(5, 2)), clusters, None, "")
+    (axes,) = figure.axes
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["noise", "0", "1"]
+    behind = axes.collections[0]
+    assert len(behind.get_offsets()) == 2
+    assert len({*behind.get_facecolor()[0][:3]}) == 1
+    assert cluster_map(np.zeros((2, 2)), np.array([-1, -1]), None, "").axes
+
+
 @pytest.mark.parametrize("count", [1, 10, 11, 40])
 def test_colours_of_a_palette_differ(count):
     colours = palette(count)
@@ -128,3 +140,13 @@ def test_figures_are_no_pyplot_figures(tmp_path):
     done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "figure.png").is_file()
+
+
+def test_labelled_rows_show_every_strip_in_order():
+    rows = {"dark": torch.zeros(3, 1, 8, 8), "light": torch.ones(3, 1, 8, 8)}
+    figure = labelled_rows(rows)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["dark", "light"]
+    first, second = (np.asarray(axes.images[0].get_array()).mean() for axes in figure.axes)
+    assert first < second
+    tops = [axes.get_position().y1 for axes in figure.axes]
+    assert tops == pytest.approx([1, 0.5])

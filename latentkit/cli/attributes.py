@@ -1,0 +1,85 @@
+"""An attribute's direction between two groups of images, with all that is known of its error."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor
+
+from latentkit.cli.groups import FORMS, confounds, in_pairs, read_group
+from latentkit.cli.sources import Source
+from latentkit.latent.angles import orthogonal, without
+from latentkit.latent.attributes import Method, Strata, attribute
+from latentkit.latent.report import direction_report
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The latents of two groups.
+
+    Attributes:
+        start: (N, D).
+        end: (M, D).
+        strata: what to balance; None without.
+    """
+
+    start: Tensor
+    end: Tensor
+    strata: Strata | None
+
+
+def read_groups(
+    source: Source,
+    names: tuple[str | None, str | None],
+    estimator: Method,
+    confound: str,
+    limit: int,
+) -> Groups:
+    """Encodes the groups of these names, paired or with their confound where the estimator asks."""
+    if names[0] is None or names[1] is None:
+        raise ValueError(f"--method attribute needs --start and --end: {FORMS}")
+    source.require("encode")
+    start, end = (read_group(source, name, limit) for name in (names[0], names[1]))
+    strata = confounds(source, start, end, confound) if estimator == "balanced" else None
+    latents = [source.encode(group.images) for group in (start, end)]
+    if estimator == "paired":
+        rows = in_pairs(start, end)
+        latents = [z[chosen] for z, chosen in zip(latents, rows, strict=True)]
+    return Groups(latents[0], latents[1], strata)
+
+
+def find_attribute(
+    groups: Groups, estimator: Method, conditions: Tensor | None, seed: int
+) -> tuple[Tensor, dict[str, Any], dict[str, Any]]:
+    """Finds the direction from start to end.
+
+    Args:
+        groups: the latents.
+        estimator: of `attribute`.
+        conditions: (L, D) directions that must not be moved along; None without.
+        seed: of the statistics.
+
+    Returns:
+        The vector (1, D), the most telling numbers, and the whole uncertainty. Of a group of one
+        image there is none.
+    """
+    start, end, strata = groups.start, groups.end, groups.strata
+    if conditions is not None:
+        orthogonal(attribute(start, end, estimator, strata=strata), conditions)  # or a plain error
+        # In what the conditions leave, so that the statistics are those of the conditioned one.
+        start, end = (without(z, conditions) for z in (start, end))
+    vector = attribute(start, end, estimator, strata=strata)
+    if conditions is not None:
+        vector = orthogonal(vector, conditions)
+    sizes = {"start_images": len(start), "end_images": len(end)}
+    if min(sizes.values()) < 2:
+        return vector[None], sizes, {"warnings": ["a group of one image says nothing of its error"]}
+    found = direction_report(start, end, estimator, strata=strata, seed=seed)
+    numbers = sizes | {
+        "held_out_auc": found.held_out.auc,
+        "p": found.p,
+        "cone_degrees": found.cone.half_angle,
+        "alignment": found.alignment.cosine,
+    }
+    if found.cone.corrected is not None:
+        numbers["corrected_cone_degrees"] = found.cone.corrected
+    return vector[None], numbers, asdict(found) | {"in_words": found.sentences()}

@@ -1,0 +1,101 @@
+"""New labelled latents for the verb `augment`."""
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from latentkit.cli.sources import Source
+from latentkit.latent.augment import between, mixup, smote
+from latentkit.latent.perturb import along, gaussian, jitter
+from latentkit.latent.training_set import Augmented, TrainLatents
+from latentkit.store import load_directions
+
+
+def training_latents(source: Source, limit: int | None) -> TrainLatents:
+    """The first latents of the training split, and the numbers after it as held out."""
+    splits = source.data.splits
+    images, labels = source.images("train", limit)
+    if (labels < 0).any():
+        raise ValueError("augment needs labels: the data has none (give --data with classes)")
+    first = len(splits.train)
+    held_out = torch.arange(first, first + len(splits.val) + len(splits.test))
+    return TrainLatents(source.encode(images), labels, torch.arange(len(images)), held_out)
+
+
+def make(
+    source: Source,
+    train: TrainLatents,
+    method: str,
+    per_class: int,
+    options: tuple[str | None, float | None],
+    seed: int,
+) -> tuple[Augmented, dict[str, Any]]:
+    """New latents by a method of the verb, and the settings that it used.
+
+    Args:
+        source: the model.
+        train: its training latents.
+        method: as the verb names it.
+        per_class: new latents of each class.
+        options: the user's `--directions` and `--strength`.
+        seed: of all choices.
+    """
+    path, strength = options
+    generator = torch.Generator().manual_seed(seed)
+    if (path is not None) != (method == "direction"):
+        raise ValueError(
+            f"expected --directions with --method direction, and with no other, got {method}"
+        )
+    if strength is not None and method not in {"jitter", "direction"}:
+        raise ValueError(f"--strength is for --method jitter and direction, got {method}")
+    if path is not None:
+        return _along(
+            source, train, per_class, (path, 1.0 if strength is None else strength), generator
+        )
+    if method == "jitter":
+        source.require("prior")
+        used = 0.3 if strength is None else strength
+        new = jitter(train, per_class, source.model.prior, used, generator)
+        return new, {"strength": used}
+    if method == "mixup":
+        classes = int(train.labels.max()) + 1
+        return mixup(train, per_class * classes, classes, generator=generator), {}
+    if method == "gaussian":
+        return gaussian(train, per_class, generator), {}
+    within = smote if method == "smote" else between
+    return within(train, per_class, generator=generator), {}
+
+
+def _along(
+    source: Source,
+    train: TrainLatents,
+    per_class: int,
+    options: tuple[str, float],
+    generator: torch.Generator,
+) -> tuple[Augmented, dict[str, Any]]:
+    path, strength = options
+    if not strength > 0:
+        raise ValueError(f"expected --strength above 0, got {strength}")
+    found = load_directions(path)
+    found.check(source.fingerprint)
+    vector = found.vectors[0]
+    far = strength * (train.flat @ vector.flatten().to(train.flat)).std().item()
+    new = along(train, per_class, vector, (-far, far), generator)
+    return new, {"strength": strength, "direction": found.names[0]}
+
+
+def arrays_of(new: Augmented, images: Tensor, classes: int) -> dict[str, NDArray[Any]]:
+    """What goes into the .npz, of new latents and what they decode to (N, C, H, W)."""
+    hard = new.labels if new.labels.ndim == 1 else new.labels.argmax(1)
+    soft = (
+        torch.nn.functional.one_hot(new.labels.long(), classes).float()
+        if new.labels.ndim == 1
+        else new.labels
+    )
+    pixels = (images.clamp(0, 1) * 255).round().byte().movedim(1, -1)
+    arrays = {"x": pixels, "y": hard, "soft": soft, "z": new.z}
+    if len(new.parents[0]) <= 2:  # and not a whole class
+        arrays["parents"] = torch.stack(new.parents)
+    return {name: value.numpy() for name, value in arrays.items()}

@@ -1,0 +1,59 @@
+"""The verb that moves real images along a direction: edit."""
+
+from typing import Literal
+
+from latentkit.cli.parser import Common
+
+Part = Literal["train", "val", "test"]
+
+
+def edit(  # noqa: PLR0913  (one parameter an option)
+    model: str,
+    common: Common,
+    *,
+    directions: str,
+    name: str | None = None,
+    images: list[str] | None = None,
+    split: Part = "test",
+    count: int = 4,
+    strengths: list[float] | None = None,
+    steps: int | None = None,
+    starts: int = 512,
+    data: str | None = None,
+) -> None:
+    """Move images along a latent direction, with a sweep of strengths.
+
+    Images are encoded, or inverted in a model without an encoder. Writes a sheet (.png), an
+    animation (.gif) and the edited latents (.npz), and says what is known of the direction's error.
+
+    Args:
+        model: a model file, run folder, .ckpt or package.module:factory.
+        common: options of every verb.
+        directions: a file that `latentkit directions` wrote for this model.
+        name: of the direction (default: the file's first).
+        images: image files or item:N (of the test images) instead of the first of a split.
+        split: which images.
+        count: how many of them.
+        strengths: how far to go, in standard deviations of the model's latents along the direction
+            (default: -3 -2 -1 0 1 2 3).
+        steps: of the inversion (default: 300 without an encoder; with one 0, its latents alone).
+        starts: samples of the prior that the inversion starts from, where there is no encoder.
+        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+    """
+    from latentkit.cli.edits import edit_images, open_direction, write_edit
+    from latentkit.cli.inversions import Search, choose_images
+    from latentkit.cli.results import Results
+    from latentkit.cli.sources import at_least, open_source
+
+    at_least(0, steps=steps)
+    at_least(1, count=count, starts=starts)
+    results = Results("edit", common, (".png", ".gif"))
+    source = open_source(model, common, data)
+    source.require("decode")
+    direction = open_direction(directions, name, source)
+    originals, names = choose_images(source, images, split, count)
+    steps = (0 if hasattr(source.model, "encode") else 300) if steps is None else steps
+    found = Search(steps, starts, common.seed).run(source, originals)
+    chosen = [-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0] if strengths is None else strengths
+    edited = edit_images(source, found.z, direction, chosen)
+    write_edit(results, source, direction, (originals, names, found), edited)

@@ -1,0 +1,69 @@
+"""The verb that finds the latents of given images: invert."""
+
+from typing import Literal
+
+from latentkit.cli.parser import Common
+
+Part = Literal["train", "val", "test"]
+
+
+def invert(  # noqa: PLR0913  (one parameter an option)
+    model: str,
+    common: Common,
+    *,
+    images: list[str] | None = None,
+    split: Part = "test",
+    count: int = 8,
+    steps: int = 300,
+    starts: int = 512,
+    features: str | None = None,
+    prior_weight: float = 0.01,
+    reference: int = 64,
+    data: str | None = None,
+) -> None:
+    """Find latents that decode to given images, for a model without encoder or to refine one.
+
+    Writes a sheet (.png: original, start, inversion, error) and the latents (.npz), with the error
+    of each image, how typical its latent is under the prior, and whether it is out of domain: worse
+    than held-out images of the model's data, inverted the same way (5 % of such images are flagged
+    too), or, without such images, of an atypical latent.
+
+    Args:
+        model: a model file, run folder, .ckpt or package.module:factory.
+        common: options of every verb.
+        images: image files or item:N (of the test images) instead of the first of a split.
+        split: which images.
+        count: how many of them.
+        steps: of the optimiser.
+        starts: samples of the prior to start from, where there is no encoder.
+        features: also compare in a feature space (encoder, classifier, inception or
+            package.module:callable).
+        prior_weight: of leaving the prior.
+        reference: held-out images to judge by (40 or more); 0 for none.
+        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+    """
+    import numpy as np
+
+    from latentkit.cli.inversions import Search, choose_images, judge, numbers_of, picture
+    from latentkit.cli.results import Results
+    from latentkit.cli.sources import at_least, open_source
+
+    at_least(0, steps=steps, reference=reference)
+    at_least(1, count=count, starts=starts)
+    results, source = Results("invert", common), open_source(model, common, data)
+    source.require("decode")
+    originals, names = choose_images(source, images, split, count)
+    search = Search(steps, starts, common.seed, features, prior_weight)
+    found = search.run(source, originals)
+    other: Part = "test" if split == "val" and not images else "val"
+    outside, how = judge(found, source, search, other, reference)
+    started = source.decode(found.start)
+    results.figure(picture(originals, started, found, names, outside))
+    results.arrays(
+        results.main.with_suffix(".npz"),
+        z=found.z.numpy(),
+        start=found.start.numpy(),
+        psnr_db=found.psnr.numpy(),
+        outside=np.array([] if outside is None else outside),
+    )
+    results.finish(numbers_of(originals, started, found, outside), source, images=names, judged=how)

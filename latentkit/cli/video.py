@@ -1,0 +1,38 @@
+"""Frames to an .mp4, by the optional package av."""
+
+import importlib
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from latentkit.store import atomic
+
+
+def check_video() -> None:
+    """Raises a ValueError unless .mp4 files can be written."""
+    try:
+        importlib.import_module("av")
+    except ImportError as error:
+        raise ValueError(
+            "writing an .mp4 needs the package av: pip install 'latentkit-lightning[video]', or "
+            "let --out end in .gif"
+        ) from error
+
+
+def write_video(frames: list[Tensor], path: Path, seconds: float = 0.1) -> None:
+    """Writes frames (C, H, W) in [0, 1], 1 or 3 channels, as H.264.
+
+    Each side is cut to an even number of pixels, as the format wants.
+    """
+    import av
+
+    height, width = (size // 2 * 2 for size in frames[0].shape[1:])
+    with atomic(path) as temporary, av.open(str(temporary), "w", format="mp4") as file:
+        stream = file.add_stream("libx264", rate=round(1 / seconds))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for frame in frames:
+            pixels = (frame.float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+            array = pixels[:, :height, :width].expand(3, -1, -1).movedim(0, -1).contiguous().numpy()
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(array, format="rgb24")))
+        file.mux(stream.encode())

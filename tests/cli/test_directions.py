@@ -1,0 +1,203 @@
+"""The groups, estimators, regions and conditions of `latentkit directions`."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import latentkit
+from latentkit.cli.regions import read_region
+from latentkit.latent.attributes import attribute
+from latentkit.latent.directions import jacobian, sefa
+from latentkit.latent.region import leakage
+from latentkit.latent.report import direction_report
+from latentkit.store import fingerprint, load_directions
+from tests.cli.conftest import result
+
+ATTRIBUTE = ["--method", "attribute"]
+OUT = "outputs/directions/directions.safetensors"
+
+
+@pytest.fixture
+def named(place, digits):
+    """Digits in pairs: as they are, and darker under the same name with an addition."""
+    images, labels = digits.split("train")[:60]
+    pixels = (images[:, 0] * 255).byte().numpy()
+    names = [f"digit {i}: of {k}" for i, k in enumerate(labels.tolist())]
+    x = np.concatenate([pixels, pixels // 2])
+    y = np.concatenate([labels.numpy()] * 2)
+    np.savez(place / "named.npz", x=x, y=y, name=[*names, *(f"{n}, Dark" for n in names)])
+    return place
+
+
+@torch.no_grad()
+def encoded(path, model="vae"):
+    """Latents and names of the training part of an .npz."""
+    data = latentkit.cli.sources.open_data(path, {}, (1, 16, 16))
+    images = data.split("train")[:][0]
+    return latentkit.load(f"{model}.safetensors").encode(images), data.item_names("train")
+
+
+def test_pairs_are_found_by_name(ok, named):
+    """Only pairs with both images among the training images count."""
+    words = ["--start", "without:dark", "--end", "name:, dark$", "--estimator", "paired"]
+    said = ok("directions", "vae.safetensors", *ATTRIBUTE, *words, "--data", "named.npz")
+    z, names = encoded("named.npz")
+    pairs = [(names.index(n), names.index(f"{n}, Dark")) for n in names if f"{n}, Dark" in names]
+    assert 30 < len(pairs) < 60
+    start, end = (z[[pair[side] for pair in pairs]] for side in (0, 1))
+    found = load_directions(OUT)
+    expected = attribute(start, end, "paired")
+    torch.testing.assert_close(found.vectors[0], expected, atol=1e-4, rtol=0)
+    report = direction_report(start, end, "paired")
+    assert found.uncertainty["sizes"] == [len(pairs), len(pairs)]
+    assert found.uncertainty["p"] == report.p
+    assert found.uncertainty["cone"]["half_angle"] == pytest.approx(report.cone.half_angle, abs=0.1)
+    numbers = result(named / "outputs/directions/result.json")["numbers"]
+    assert numbers["uncertainty"] == found.uncertainty
+    assert numbers["cone_degrees"] == found.uncertainty["cone"]["half_angle"]
+    for sentence in found.uncertainty["in_words"]:
+        assert f"  {sentence}\n" in said
+    assert "95 % bootstrap cone" in said
+    assert found.names == ("without:dark to name:, dark$",)
+
+
+@pytest.mark.parametrize("estimator", ["svm", "lda", "balanced"])
+def test_every_estimator_has_its_error(ok, named, estimator):
+    words = ["--start", "without:dark", "--end", "name:dark", "--estimator", estimator]
+    ok("directions", "vae.safetensors", *ATTRIBUTE, *words, "--data", "named.npz")
+    found = load_directions(OUT)
+    assert found.uncertainty["method"] == estimator
+    assert found.uncertainty["held_out"]["auc"] > 0.7
+    assert 0 < found.uncertainty["p"] <= 0.05
+    z, names = encoded("named.npz")
+    dark = torch.tensor(["Dark" in name for name in names])
+    labels = torch.tensor([int(name.split("of ")[1][0]) for name in names])
+    strata = (labels[~dark], labels[dark]) if estimator == "balanced" else None
+    expected = attribute(z[~dark], z[dark], estimator, strata=strata)
+    torch.testing.assert_close(found.vectors[0], expected, atol=1e-3, rtol=0)
+
+
+def test_attribute_columns_are_groups(ok, place):
+    text = (
+        "class_path: latentkit.data.shapes.Shapes\ninit_args: {count: 60, size: 16, val_count: 1}"
+    )
+    (place / "scenes.yaml").write_text(text)
+    model = latentkit.models.vae.VAE((3, 16, 16), latent_dim=4, width=4, hidden=8)
+    latentkit.save(model, "colour.safetensors", {})
+    words = ["--start", "attribute:hue<0.5", "--end", "attribute:hue>0.5", "--data", "scenes.yaml"]
+    ok("directions", "colour.safetensors", *ATTRIBUTE, *words)
+    found = load_directions(OUT)
+    assert sum(found.uncertainty["sizes"]) == 60
+    assert 20 < found.uncertainty["sizes"][0] < 40
+
+
+def test_a_group_of_one_image_has_a_direction_and_no_error(ok, named):
+    words = ["--start", "name:digit 1:.*dark", "--end", "name:dark", "--data", "named.npz"]
+    said = ok("directions", "vae.safetensors", *ATTRIBUTE, *words)
+    assert "a group of one image says nothing of its error" in said
+    assert set(load_directions(OUT).uncertainty) == {"warnings"}
+
+
+def test_few_images_are_warned_of(ok, named):
+    words = ["--start", "name:digit [1-5]:", "--end", "name:dark", "--data", "named.npz"]
+    said = ok("directions", "vae.safetensors", *ATTRIBUTE, *words)
+    assert "fewer than 10: the bootstrap cone is too narrow" in said
+    assert len(load_directions(OUT).uncertainty["warnings"]) >= 1
+
+
+def test_conditions_are_left_alone(ok, typed, named):
+    ok("directions", "vae.safetensors", "--out", "pc.safetensors")
+    words = ["--start", "without:dark", "--end", "name:dark", "--data", "named.npz"]
+    conditions = ["--conditions", "pc.safetensors:pc 2", "pc.safetensors:pc 1"]
+    ok("directions", "vae.safetensors", *ATTRIBUTE, *words, *conditions)
+    found, given = load_directions(OUT), load_directions("pc.safetensors")
+    assert (found.vectors @ given.vectors[:2].T).abs().max() < 1e-6
+    assert (found.vectors @ given.vectors[2:].T).abs().max() > 1e-3
+    assert found.provenance["conditions"] == conditions[1:]
+    ok("directions", "vae.safetensors", "--method", "sefa", "--count", 2, "--conditions", OUT)
+    again = load_directions(OUT)
+    assert (again.vectors @ found.vectors.T).abs().max() < 1e-6
+    for spec, message in [
+        ("pc.safetensors:pc 9", "names no direction: pc has pc 1, pc 2, pc 3, pc 4"),
+        ("pc.safetensors", "of 4 lies in it: nothing would be left"),
+    ]:
+        done = typed(
+            "directions", "vae.safetensors", "--conditions", spec, "--out", "no.safetensors"
+        )
+        assert done.code == 2
+        assert message in done.err
+        assert not (named / "no.safetensors").exists()
+
+
+def test_conditions_of_another_model_are_refused(ok, typed, place):
+    ok("directions", "vae.safetensors", "--out", "d.safetensors")
+    done = typed("directions", "vae_b.safetensors", "--conditions", "d.safetensors")
+    assert done.code == 2
+    for name in ("vae", "vae_b"):
+        assert fingerprint(latentkit.load(f"{name}.safetensors")) in done.err
+    assert not (place / "outputs").exists()
+
+
+def test_sefa_factorises_the_first_layer(ok, place):
+    ok("directions", "dcgan.safetensors", "--method", "sefa", "--count", 3)
+    model = latentkit.load("dcgan.safetensors")
+    first = next(m for m in model.generator.modules() if isinstance(m, torch.nn.Linear))
+    expected = sefa(first.weight, 3)
+    torch.testing.assert_close(load_directions(OUT).vectors, expected, atol=1e-4, rtol=0)
+
+
+def test_the_jacobian_is_that_of_the_first_latent(ok, digits):
+    ok("directions", "vae.safetensors", "--method", "jacobian", "--count", 2)
+    model = latentkit.load("vae.safetensors")
+    with torch.no_grad():
+        z = model.encode(digits.split("train")[:1][0])
+    expected = jacobian(model.decode, z, 2)
+    cosine = (load_directions(OUT).vectors * expected).sum(1)
+    torch.testing.assert_close(cosine, torch.ones(2), atol=1e-3, rtol=0)
+
+
+def test_a_region_is_changed_more_than_the_rest_and_the_ratio_is_said(ok, place, digits):
+    Image.fromarray(np.eye(16, dtype=np.uint8) * 255).resize((64, 64), 0).save("mask.png")
+    model = latentkit.load("vae.safetensors")
+    with torch.no_grad():
+        z = model.encode(digits.split("train")[:1][0])
+    for name in ("left", "center", "mask.png"):
+        ok("directions", "vae.safetensors", "--method", "region", "--region", name, "--count", 1)
+        mask = read_region(name, (1, 16, 16))
+        assert 0 < mask.mean() <= 0.5
+        ratio = leakage(model.decode, z, mask, load_directions(OUT).vectors).item()
+        numbers = result(place / "outputs/directions/result.json")["numbers"]
+        assert numbers["outside_over_inside"] == pytest.approx([ratio], rel=1e-3)
+    assert torch.equal(mask[0], torch.eye(16))
+
+
+def test_what_leaves_the_centre_is_outside():
+    mask = read_region("center", (3, 8, 12))
+    assert mask.shape == (1, 8, 12)
+    assert mask[0, 2:6, 3:9].all()
+    assert mask.sum() == 24
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--start", "name:zebra", "--end", "name:dark"],
+            "name:zebra has no image among the first",
+        ),
+        (["--start", "name:(", "--end", "name:dark"], "'(' is no regular expression"),
+        (
+            ["--start", "name:digit 1$", "--end", "name:dark", "--estimator", "paired"],
+            "name:digit 1$ has no image",
+        ),
+        (
+            ["--start", "name:dark", "--end", "without:dark", "--estimator", "paired"],
+            "no image of name:dark has a pair in without:dark",
+        ),
+    ],
+)
+def test_wrong_names(typed, named, words, message):
+    done = typed("directions", "vae.safetensors", *ATTRIBUTE, *words, "--data", "named.npz")
+    assert done.code == 2
+    assert message in done.err

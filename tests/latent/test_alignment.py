@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+import torch
+
+from latentkit.latent.alignment import alignment
+from tests.latent.test_uncertainty import groups
+
+SIZES = [(5, 6), (10, 11), (20, 40)]
+
+
+def pairwise(differences):
+    unit = differences / np.linalg.norm(differences, axis=1, keepdims=True)
+    return (unit @ unit.T)[np.tril_indices(len(unit), -1)]
+
+
+def published(start, end, null):
+    """Latent Space Cartography's number: all differences against those of disjoint random pairs.
+
+    Cohen's d, with the variance pooled by the numbers of cosines.
+    """
+    a, b = start.double().numpy(), end.double().numpy()
+    ours = pairwise((b[None] - a[:, None]).reshape(-1, a.shape[1]))
+    pooled = (len(ours) * ours.var() + len(null) * null.var()) / (len(ours) + len(null))
+    return (ours.mean() - null.mean()) / pooled**0.5
+
+
+def repeated(sizes, runs=250):
+    found = [alignment(*groups(*sizes, seed=s), permutations=1, seed=s).cosine for s in range(runs)]
+    return np.array(found)
+
+
+@pytest.mark.parametrize(("sizes", "bias"), [*zip(SIZES, (0.88, 0.48, 0.20), strict=True)])
+def test_on_null_data_the_mean_is_zero_for_any_sizes_and_the_published_one_is_not(sizes, bias):
+    null = pairwise(np.random.default_rng(0).normal(size=(1500, 32)))
+    theirs = np.mean([published(*groups(*sizes, seed=s), null) for s in range(60)])
+    assert theirs == pytest.approx(bias, abs=0.07)
+    ours = repeated(sizes)
+    assert abs(ours.mean()) < 3 * ours.std() / len(ours) ** 0.5
+    # In the published unit, standard deviations of a single cosine, 1 / sqrt(32).
+    assert abs(ours.mean() * 32**0.5) < bias / 8
+
+
+def test_on_null_data_five_of_a_hundred_are_called_aligned():
+    for sizes in [(5, 9), (12, 12)]:
+        p = [alignment(*groups(*sizes, 8, seed=s), permutations=19, seed=s).p for s in range(200)]
+        assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.035)
+
+
+def test_one_concept_is_aligned_and_two_are_not():
+    start, _ = groups(30, 30)
+    shift = 5 * torch.eye(32)[0]
+    assert alignment(start, start + shift, paired=True).cosine == pytest.approx(1)
+    one = alignment(start, groups(30, 40, shift=20.0, seed=1)[1])
+    assert one.cosine > 0.8
+    assert one.p == 1 / 200
+    both = torch.cat([start[:15] + shift, start[15:] - shift])
+    opposite = alignment(start, both, paired=True)
+    assert opposite.cosine == pytest.approx(-1 / 29, abs=1e-6)  # half the differences cancel
+    assert opposite.p > 0.5
+
+
+def test_it_is_the_mean_over_a_slow_matching():
+    start, end = groups(4, 4, dim=3, shift=1.0)
+    difference = (end - start).double()
+    unit = difference / difference.norm(dim=1, keepdim=True)
+    expected = np.mean([(unit[i] @ unit[j]).item() for i in range(4) for j in range(i)])
+    assert alignment(start, end, paired=True).cosine == pytest.approx(expected)
+    assert alignment(start, end, paired=True).pairs == 4
+
+
+def test_the_order_of_unpaired_latents_does_not_matter_and_of_pairs_it_does():
+    start, end = groups(12, 12, dim=4, shift=1.0)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    assert alignment(start, end) == alignment(start.flip(0), end[order])
+    assert alignment(start, start + 1, paired=True) != alignment(
+        start, start[order] + 1, paired=True
+    )
+
+
+def test_matchings_stay_within_strata():
+    start, end = groups(20, 30, dim=4)
+    strata = torch.arange(20) % 2, torch.arange(30) % 2
+    confound = 10 * torch.eye(4)[0]
+    start, end = start + strata[0][:, None] * confound, end + strata[1][:, None] * confound
+    start[strata[0] == 1] += 0  # both groups hold as many of each: no difference on average
+    inside = alignment(start, end, strata=strata)
+    assert abs(inside.cosine) < 0.1
+    assert inside.pairs == 20
+    assert inside != alignment(start, end)
+
+
+def test_large_groups_are_matched_in_part():
+    start, end = groups(700, 900, dim=3)
+    assert alignment(start, end, permutations=2).pairs == 500
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"paired": True}, "as many latents in both groups, got 4 and 6"),
+        ({"strata": (torch.ones(4).long(), torch.ones(6).long()), "paired": True}, "got both"),
+        ({"strata": (torch.arange(4), torch.arange(5, -1, -1) + 3)}, "they share, got one"),
+        ({"matchings": 0}, "matchings >= 1"),
+        ({"permutations": 0}, "permutations >= 1"),
+    ],
+)
+def test_bad_input(more, message):
+    with pytest.raises(ValueError, match=message):
+        alignment(*groups(4, 6), **more)
+    with pytest.raises(ValueError, match="at least 2 latents"):
+        alignment(*groups(1, 6))
