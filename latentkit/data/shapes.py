@@ -1,15 +1,17 @@
 """Scenes of two objects on a textured ground, made as they are asked for; see `shapes_render`."""
 
+import torch
 from torch import Tensor
 
 from latentkit.data.base import ImageData, Splits
 from latentkit.data.batches import keyed_generator
 from latentkit.data.images import ImageSet
+from latentkit.data.pixels import unit
 from latentkit.data.shapes_render import FACTORS, SHAPES, render, sample_factors, shape_index
 
 
 class Scenes(ImageSet):
-    """Scenes drawn when they are indexed.
+    """Scenes drawn when first indexed, and kept as bytes: drawing takes longer than a step.
 
     Args:
         factors: (N, 10), also the attribute values; the label is the shape of object 1.
@@ -19,6 +21,8 @@ class Scenes(ImageSet):
     def __init__(self, factors: Tensor, size: int) -> None:
         super().__init__(shape_index(factors), factors)
         self.size = size
+        self._drawn = torch.zeros(len(factors), dtype=torch.bool)
+        self._images = torch.empty(len(factors), *self.image_shape, dtype=torch.uint8)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -26,8 +30,13 @@ class Scenes(ImageSet):
         return 3, self.size, self.size
 
     def pixels(self, rows: Tensor) -> Tensor:
-        """Row numbers (n,) -> images (n, 3, H, W) float32 in [0, 1]."""
-        return render(self.attribute_values[rows], self.size).image
+        """Row numbers (n,) -> images (n, 3, H, W) float32 in [0, 1], multiples of 1/255."""
+        new = rows[~self._drawn[rows]].unique()
+        if len(new):
+            image = render(self.attribute_values[new], self.size).image
+            self._images[new] = (image * 255).round().byte()
+            self._drawn[new] = True
+        return unit(self._images[rows])
 
 
 class Shapes(ImageData):
