@@ -10,7 +10,7 @@ from latentkit.cli.endpoints import parse_number
 from latentkit.cli.results import Results
 from latentkit.cli.sources import Source
 from latentkit.explain import scores
-from latentkit.explain.cam import Heatmap, Method, cam
+from latentkit.explain.cam import Method, cam
 from latentkit.explain.directions import (
     discriminator_direction,
     discriminator_reading,
@@ -18,6 +18,7 @@ from latentkit.explain.directions import (
     reading,
 )
 from latentkit.explain.faithfulness import direction_retrieval, wilson
+from latentkit.explain.heatmap import Heatmap
 from latentkit.explain.hooks import find_layer
 from latentkit.latent.render import decode_path
 from latentkit.protocols import Part, Score

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from latentkit.explain import hooks, scores
-from latentkit.explain.cam import Heatmap, Method, cam, heatmap
+from latentkit.explain.cam import Method, cam, heatmap
+from latentkit.explain.heatmap import Heatmap
 from latentkit.latent.derivative import pushforward
 from latentkit.protocols import Decode, Part, Score
 

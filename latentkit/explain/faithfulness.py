@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latentkit.explain.cam import resize
+from latentkit.explain.heatmap import resize
 
 _SAME = 1e-6  # residuals below this share of a map's norm are rounding errors
 _TIE = 1e-9  # cosines in double precision this near are equal

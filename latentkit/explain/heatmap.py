@@ -1,0 +1,131 @@
+"""What every explanation of a network gives back: signed maps, and what is needed to judge them.
+
+Maps are kept signed and at the layer's own size. ReLU, resizing and normalisation come after, on
+request, and each gives something new: the raw map is never lost.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from latentkit.store.files import atomic
+
+_MODES = ("linear", "bilinear", "trilinear")
+
+
+@dataclass(frozen=True, eq=False)
+class Heatmap:
+    """Signed maps of one layer.
+
+    Attributes:
+        raw: (N, *S_layer) float32; positive where the layer raises the score.
+        layer: dotted name of the layer.
+        method: how the map was made.
+        noise: (N,), the size of rounding errors in `raw`: smaller values mean nothing.
+        score: the name of what was explained, where it has one; see `named`.
+    """
+
+    raw: Tensor
+    layer: str
+    method: str
+    noise: Tensor
+    score: str | None = None
+
+    @property
+    def degenerate(self) -> Tensor:
+        """(N,) bool: nothing to see, since the map is zero, constant over space or not finite."""
+        flat = self.raw.flatten(1)
+        spread = flat.amax(1) - flat.amin(1)
+        rounding = torch.finfo(flat.dtype).eps * flat.abs().amax(1)
+        # "Not larger" also catches nan.
+        return ~((spread > self.noise) & (spread > rounding) & spread.isfinite())
+
+    def relu(self) -> "Heatmap":
+        """Only what raises the score."""
+        return replace(self, raw=self.raw.relu())
+
+    def resized(self, size: Sequence[int]) -> "Heatmap":
+        """Linearly interpolated to (N, *size)."""
+        return replace(self, raw=resize(self.raw, size))
+
+    def limits(self, per: Literal["image", "batch"] = "image") -> Tensor:
+        """Largest |raw|, (N,): the end of the colour bar of each image; 0 where degenerate.
+
+        Args:
+            per: each image by itself, or one limit for the batch, to compare images.
+        """
+        if per not in ("image", "batch"):
+            raise ValueError(f"expected per to be 'image' or 'batch', got {per!r}")
+        top = self.raw.abs().flatten(1).amax(1).masked_fill(self.degenerate, 0.0)
+        return top if per == "image" else top.amax().expand_as(top)
+
+    def signed(self, per: Literal["image", "batch"] = "image") -> Tensor:
+        """Raw / its limit, (N, *S) in [-1, 1], for drawing in colours that diverge from zero.
+
+        Degenerate maps become zero, so that noise is never blown up into a picture.
+
+        Args:
+            per: see `limits`.
+        """
+        column = (-1, *[1] * (self.raw.ndim - 1))
+        clean = self.raw.masked_fill(self.degenerate.view(column), 0.0)
+        top = self.limits(per).clamp_min(torch.finfo(clean.dtype).tiny)
+        return clean / top.view(column)
+
+    def normalised(self, per: Literal["image", "batch"] = "image") -> Tensor:
+        """|raw| / its limit, (N, *S) in [0, 1], for drawing; of the ReLU after `relu()`.
+
+        Args:
+            per: see `limits`.
+        """
+        return self.signed(per).abs()
+
+    def numpy(self) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The raw maps, (N, *S)."""
+        return self.raw.cpu().numpy()
+
+    def save(self, path: str | Path) -> None:
+        """Write all of it to an .npz file, whole or not at all.
+
+        Keys: raw, noise, degenerate (arrays), layer, method, score (texts; "" without a name).
+        """
+        if Path(path).suffix != ".npz":
+            raise ValueError(f"expected the name of an .npz file, got {str(path)!r}")
+        with atomic(path) as temporary:
+            np.savez_compressed(
+                temporary,
+                raw=self.numpy(),
+                noise=self.noise.cpu().numpy(),
+                degenerate=self.degenerate.cpu().numpy(),
+                layer=self.layer,
+                method=self.method,
+                score=self.score or "",
+            )
+
+
+def named(score: object) -> str | None:
+    """The name of a score, for a heatmap's label; None for lambdas and other local functions.
+
+    A function made by another has a name of its own once it is given one: `score.__qualname__ =
+    "unit(3)"`.
+    """
+    name = getattr(score, "__qualname__", None)
+    return name if isinstance(name, str) and "<" not in name else None
+
+
+def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps (N, *S) in one to three dimensions -> (N, *size), by linear interpolation."""
+    rank = maps.ndim - 1
+    if len(size) != rank or not 1 <= rank <= 3:
+        raise ValueError(
+            f"expected a size with one number for each of the {rank} dimensions of maps"
+            f" {tuple(maps.shape)}, one to three, got {tuple(size)}"
+        )
+    mode = _MODES[rank - 1]
+    return functional.interpolate(maps[:, None], tuple(size), mode=mode, align_corners=False)[:, 0]
