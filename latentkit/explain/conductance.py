@@ -10,12 +10,12 @@ It needs the generator, so it cannot show that a network looks elsewhere than wh
 changes; for that question see `natural`.
 """
 
-import torch
 from torch import Tensor
 
 from latentkit.explain import hooks, scores
-from latentkit.explain.cam import Heatmap
 from latentkit.explain.directions import discriminator_direction
+from latentkit.explain.heatmap import Heatmap
+from latentkit.explain.weighing import weigh
 from latentkit.protocols import Decode, Part, Score
 
 
@@ -38,7 +38,7 @@ def conductance(
         step: latent length walked to each side for the layer's change.
 
     Returns:
-        Signed maps (N, *S_layer) that sum to the derivative of <encode(G(z)), d / |d|> along d / |d|:
+        Signed maps (N, *S_layer). Their sum is the derivative of <encode(G(z)), d / |d|> along d:
         1 where the encoder undoes the generator.
     """
     frames = _frames(decode, z, d, step)
@@ -93,8 +93,8 @@ def _through(
         value = hooks.values(score, target, run.batch)
         slope = hooks.differentiate(value, run.activations[0], run.layers[0])
     change = (_layer(part, layers[0], after) - _layer(part, layers[0], before)) / (2 * step)
-    terms = slope.detach() * change
-    return Heatmap.of(terms, run.layers[0], "conductance")
+    maps, noise = weigh(change, slope, "hires-cam")
+    return Heatmap(maps.float(), run.layers[0], "conductance", noise.float())
 
 
 def _layer(part: Part, layer: str, x: Tensor) -> Tensor:

@@ -56,7 +56,9 @@ def natural_change(
     gram = e @ c.transpose(1, 2)
     scale = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(gram.dtype).tiny)
     eye = torch.eye(len(slopes), dtype=gram.dtype, device=gram.device)
-    weights = torch.linalg.solve(gram + ridge * scale[:, None, None] * eye, flat.T.expand(len(x), -1, -1))
+    weights = torch.linalg.solve(
+        gram + ridge * scale[:, None, None] * eye, flat.T.expand(len(x), -1, -1)
+    )
     found = torch.einsum("ndk,ndp->knp", weights, c)
     return found.reshape(len(flat), *x.shape)
 
