@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latentkit.explain.heatmap import resize
+from latentkit.metrics.saliency import resize
 
 _SAME = 1e-6  # residuals below this share of a map's norm are rounding errors
 _TIE = 1e-9  # cosines in double precision this near are equal
@@ -28,6 +28,9 @@ class Retrieval:
         trials: K * N.
         interval: 95 % interval of the accuracy by Wilson's formula with n = N images, since the K
             trials of one image are not independent.
+        won: (K, N) bool, each trial.
+        margin: (K, N), cosine with the own truth minus the largest with another, in [-2, 2]; 0
+            where map or truth is dead.
     """
 
     accuracy: float
@@ -35,6 +38,8 @@ class Retrieval:
     per_direction: Tensor
     trials: int
     interval: tuple[float, float]
+    won: Tensor
+    margin: Tensor
 
 
 def direction_retrieval(maps: Tensor, truths: Tensor) -> Retrieval:
@@ -43,7 +48,12 @@ def direction_retrieval(maps: Tensor, truths: Tensor) -> Retrieval:
     One trial for each image and direction. Absolute values count; each map is resized to the size
     of the truths and scaled to norm 1, and the mean over the directions of the same image is
     removed from maps and from truths. The winner has the largest cosine. Ties lose, and so do zero
-    and non-finite maps or truths: maps that do not depend on the direction score 0.
+    and non-finite maps or truths: maps that do not depend on the direction score 0. That is no
+    measure of how well a direction-free map guesses: a guess wins 1 / K, which is what to compare
+    with (`baselines.shuffled` draws such guesses).
+
+    For intervals of differences take `mean_interval` of `won` or `margin`, averaged over the
+    directions of each image, minus those of another method on the same images.
 
     Args:
         maps: (K, N, *S_layer), heatmaps of K directions for the same N images.
@@ -56,37 +66,12 @@ def direction_retrieval(maps: Tensor, truths: Tensor) -> Retrieval:
     own = cosine.diagonal(dim1=0, dim2=2).T  # (K, N)
     self_mask = torch.eye(len(maps), dtype=torch.bool, device=maps.device)[:, None]
     others = cosine.masked_fill(self_mask, -math.inf).amax(2)
-    won = ((own > others + _TIE) & live & known).double()
-    accuracy = float(won.mean())
+    margin = torch.where(live & known, own - others, 0.0)
+    won = margin > _TIE
+    share = won.double().mean(1)
+    accuracy = float(share.mean())
     interval = wilson(accuracy, won.shape[1])
-    return Retrieval(accuracy, 1 / len(maps), won.mean(1), won.numel(), interval)
-
-
-def iou_equal_area(heatmap: Tensor, truth: Tensor, threshold: float = 0.25) -> Tensor:
-    """Overlap of the strongest places of a map with those of the truth, at the same area.
-
-    The truth's region is where |truth| exceeds `threshold` times its largest value in that image;
-    the map's region is as many of its strongest pixels, after resizing, ties to the first.
-    Wu et al., "StyleSpace Analysis", CVPR 2021 (arXiv 2011.12799) match areas alike.
-
-    Args:
-        heatmap: (N, *S_layer).
-        truth: (N, *S).
-        threshold: in [0, 1).
-
-    Returns:
-        Intersection over union (N,) in [0, 1]; 0 where the truth is zero.
-    """
-    if not 0 <= threshold < 1:
-        raise ValueError(f"expected a threshold in [0, 1), got {threshold}")
-    _check(heatmap[None], truth[None], directions=1)
-    size = truth.abs().flatten(1)
-    region = size > threshold * size.amax(1, keepdim=True)
-    strength = _fitted(heatmap[None], truth[None])[0].flatten(1)
-    order = strength.argsort(dim=1, descending=True, stable=True)
-    chosen = order.argsort(dim=1) < region.sum(1, keepdim=True)
-    union = (chosen | region).sum(1)
-    return (chosen & region).sum(1) / union.clamp_min(1)
+    return Retrieval(accuracy, 1 / len(maps), share, won.numel(), interval, won, margin)
 
 
 def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
@@ -100,15 +85,15 @@ def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def _check(maps: Tensor, truths: Tensor, directions: int = 2) -> None:
+def _check(maps: Tensor, truths: Tensor) -> None:
     if maps.shape[:2] != truths.shape[:2] or maps.ndim != truths.ndim or maps.ndim < 3:
         raise ValueError(
             "expected maps (K, N, *S_layer) and truths (K, N, *S) of the same K, N and rank, got"
             f" {tuple(maps.shape)} and {tuple(truths.shape)}"
         )
-    if maps.shape[0] < directions or maps.shape[1] < 1:
+    if maps.shape[0] < 2 or maps.shape[1] < 1:
         raise ValueError(
-            f"expected at least {directions} directions and one image, got {tuple(maps.shape[:2])}"
+            f"expected at least 2 directions and one image, got {tuple(maps.shape[:2])}"
         )
 
 

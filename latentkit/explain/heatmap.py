@@ -12,11 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from latentkit.metrics.saliency import resize
 from latentkit.store.files import atomic
-
-_MODES = ("linear", "bilinear", "trilinear")
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,15 +115,3 @@ def named(score: object) -> str | None:
     """
     name = getattr(score, "__qualname__", None)
     return name if isinstance(name, str) and "<" not in name else None
-
-
-def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Maps (N, *S) in one to three dimensions -> (N, *size), by linear interpolation."""
-    rank = maps.ndim - 1
-    if len(size) != rank or not 1 <= rank <= 3:
-        raise ValueError(
-            f"expected a size with one number for each of the {rank} dimensions of maps"
-            f" {tuple(maps.shape)}, one to three, got {tuple(size)}"
-        )
-    mode = _MODES[rank - 1]
-    return functional.interpolate(maps[:, None], tuple(size), mode=mode, align_corners=False)[:, 0]

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from latentkit.explain.faithfulness import direction_retrieval, iou_equal_area, wilson
+from latentkit.explain.faithfulness import direction_retrieval, wilson
+from latentkit.metrics.bootstrap import mean_interval
 
 
 @pytest.fixture
@@ -53,7 +54,9 @@ def test_dead_and_broken_maps_lose_and_ties_lose(truths):
     for fill in (0.0, float("nan")):
         maps = truths.clone()
         maps[2] = fill
-        assert direction_retrieval(maps, truths).per_direction.tolist() == [1, 1, 0, 1, 1]
+        got = direction_retrieval(maps, truths)
+        assert got.per_direction.tolist() == [1, 1, 0, 1, 1]
+        assert got.margin[2].tolist() == [0] * 40
     doubled = truths.clone()
     doubled[1] = doubled[0]  # two directions with one truth: neither can be told
     assert direction_retrieval(doubled, doubled).per_direction.tolist() == [0, 0, 1, 1, 1]
@@ -62,7 +65,7 @@ def test_dead_and_broken_maps_lose_and_ties_lose(truths):
 def test_equals_slow_loops(truths):
     noise = torch.rand(5, 40, 8, 8, generator=torch.Generator().manual_seed(3))
     maps = 0.35 * truths + 0.65 * noise
-    wins = torch.zeros(5, 40)
+    wins, margins = torch.zeros(5, 40), torch.zeros(5, 40)
     for n in range(40):
         residuals = []
         for group in (maps[:, n], truths[:, n]):
@@ -73,16 +76,26 @@ def test_equals_slow_loops(truths):
             a = residuals[0][k]
             similar = [float((a * b).sum() / (a.norm() * b.norm())) for b in residuals[1]]
             wins[k, n] = similar.index(max(similar)) == k
+            margins[k, n] = similar[k] - max(similar[:k] + similar[k + 1 :])
     got = direction_retrieval(maps, truths)
     assert 0.3 < got.accuracy < 1
     assert torch.equal(got.per_direction.float(), wins.mean(1))
+    assert torch.equal(got.won, wins.bool())
+    torch.testing.assert_close(got.margin.float(), margins)
+
+
+def test_intervals_of_a_difference_over_images(truths):
+    noise = torch.rand(5, 40, 8, 8, generator=torch.Generator().manual_seed(3))
+    better, worse = (direction_retrieval((1 - s) * truths + s * noise, truths) for s in (0.5, 0.8))
+    for kind in ("won", "margin"):
+        gain = getattr(better, kind).double().mean(0) - getattr(worse, kind).double().mean(0)
+        assert mean_interval(gain)[0] > 0
 
 
 @pytest.mark.parametrize("size", [(16,), (4, 3, 5)])
 def test_signals_and_volumes(size):
     truths = torch.rand(3, 10, *size)
     assert direction_retrieval(truths, truths).accuracy == 1
-    assert iou_equal_area(truths[0], truths[0]).tolist() == [1] * 10
 
 
 def test_errors_of_retrieval(truths):
@@ -97,28 +110,3 @@ def test_wilson_against_the_equation_it_solves():
         for end in wilson(share, n):
             gap = abs(share - end)
             assert gap == pytest.approx(1.96 * (end * (1 - end) / n) ** 0.5, abs=1e-9)
-
-
-def test_equal_area_overlap_by_hand():
-    truth = torch.zeros(1, 4, 4)
-    truth[0, :2, :2] = 1.0
-    truth[0, 3, 3] = 0.2  # below a quarter of the maximum: outside
-    heat = torch.zeros(1, 4, 4)
-    heat[0, :2, 1:3] = -5.0  # four places, two of them right
-    assert iou_equal_area(heat, truth).tolist() == pytest.approx([2 / 6])
-    assert iou_equal_area(truth, truth).tolist() == [1]
-    assert iou_equal_area(heat, truth, threshold=0.1).tolist() == pytest.approx([3 / 7])
-    assert iou_equal_area(heat, 0 * truth).tolist() == [0]
-    pair = torch.cat([truth, 1e-3 * truth])  # each image by its own maximum
-    assert iou_equal_area(heat.expand(2, -1, -1), pair).tolist() == pytest.approx([2 / 6] * 2)
-
-
-def test_equal_area_overlap_is_between_zero_and_one_and_errors():
-    generator = torch.Generator().manual_seed(0)
-    heat, truth = torch.rand(20, 4, 4, generator=generator), torch.rand(20, 8, 8)
-    got = iou_equal_area(heat, truth, 0.8)
-    assert ((got >= 0) & (got <= 1)).all()
-    with pytest.raises(ValueError, match="threshold in"):
-        iou_equal_area(heat, truth, 1.0)
-    with pytest.raises(ValueError, match="same K, N and rank"):
-        iou_equal_area(heat[:3], truth)

@@ -1,0 +1,166 @@
+"""Maps that a heatmap of a direction must beat to be worth looking at.
+
+All are (N, *S), not negative. The first ones know nothing of the direction: in
+`faithfulness.direction_retrieval` they tie with themselves and score 0, so there the number to beat
+is chance, 1 / K, which `shuffled` maps reach. In every other metric they are to be scored
+like the heatmap, on the same images: on pictures of one object brightness alone scores well.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from latentkit.explain.directions import effect
+from latentkit.protocols import Decode
+
+_POWER = 30  # passes in which a spectral norm finds the size of new weights
+
+
+def uniform(x: Tensor) -> Tensor:
+    """Images (N, C, *S) -> ones (N, *S)."""
+    _check(x)
+    return torch.ones_like(x[:, 0])
+
+
+def centre(x: Tensor, width: float = 0.25) -> Tensor:
+    """Images (N, C, *S) -> a Gaussian around the middle (N, *S), 1 at its top.
+
+    Args:
+        x: images, which do not matter but for their shape.
+        width: standard deviation, as a share of each side.
+    """
+    _check(x)
+    if not width > 0:
+        raise ValueError(f"expected a width > 0, got {width}")
+    out = uniform(x)
+    for axis in range(1, out.ndim):
+        size = out.shape[axis]
+        place = (torch.arange(size, device=x.device) + 0.5) / size - 0.5
+        bell = torch.exp(-(place / width).square() / 2).to(out)
+        out = out * bell.view(-1, *[1] * (out.ndim - 1 - axis))
+    return out
+
+
+def intensity(x: Tensor) -> Tensor:
+    """Images (N, C, *S) -> |x| averaged over channels (N, *S)."""
+    _check(x)
+    return x.detach().abs().mean(1)
+
+
+def sobel(x: Tensor) -> Tensor:
+    """Images (N, C, *S) -> strength of edges (N, *S).
+
+    Differences (-1, 0, 1) along each axis, smoothed by (1, 2, 1) along the others, the border's
+    values going on outside; their norm over axes and channels.
+    """
+    _check(x)
+    axes = range(2, x.ndim)
+    squares = torch.zeros_like(x)
+    for along in axes:
+        edge = x.detach()
+        for axis in axes:
+            low, mid, high = _shifted(edge, axis)
+            edge = high - low if axis == along else low + 2 * mid + high
+        squares = squares + edge.square()
+    return squares.sum(1).sqrt()
+
+
+def mean_change(truths: Tensor) -> Tensor:
+    """Changes (K, N, *S) along K directions -> their mean absolute value (N, *S)."""
+    if truths.ndim < 3:
+        raise ValueError(f"expected changes (K, N, *S), got {tuple(truths.shape)}")
+    return truths.detach().abs().mean(0)
+
+
+def random_change(decode: Decode, z: Tensor, seed: int = 0) -> Tensor:
+    """What the generator changes along a random direction: knows the generator, not the direction.
+
+    Args:
+        decode: latents (N, *Z) -> images (N, C, *S), see `directions.effect`.
+        z: where, (N, *Z).
+        seed: of the direction, normal in each coordinate; one seed gives one direction for all z.
+
+    Returns:
+        (N, *S).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return effect(decode, z, torch.randn(z.shape[1:], generator=generator).to(z))
+
+
+def shuffled(maps: Tensor, seed: int = 0) -> Tensor:
+    """Maps (K, N, *S) -> the same maps under labels that were drawn by lot, image by image.
+
+    Each image has its own permutation of its K maps, so that K maps retrieve their directions with
+    the accuracy of a guess, 1 / K on average, however good they are.
+    """
+    if maps.ndim < 3:
+        raise ValueError(f"expected maps (K, N, *S), got {tuple(maps.shape)}")
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.rand(maps.shape[:2], generator=generator).argsort(0).to(maps.device)
+    return maps[order, torch.arange(maps.shape[1], device=maps.device)]
+
+
+def random_weights(module: nn.Module, seed: int = 0) -> nn.Module:
+    """A copy that has learned nothing; its maps show what comes of the architecture alone.
+
+    Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018 (arXiv 1810.03292). Layers draw
+    their weights as torch does for new ones (`reset_parameters`). Parameters of other modules, and
+    under a parametrization such as a spectral norm, are drawn from the normal distribution of their
+    own mean and deviation.
+
+    Args:
+        module: the network, which stays as it is.
+        seed: of the weights; the process's random state is untouched.
+    """
+    fresh = copy.deepcopy(module)
+    cuda = {p.device for p in fresh.parameters() if p.device.type == "cuda"}
+    with torch.random.fork_rng(list(cuda)), torch.no_grad():
+        torch.manual_seed(seed)
+        for part in list(fresh.modules()):
+            reset = getattr(part, "reset_parameters", None)
+            if callable(reset) and not parametrize.is_parametrized(part):
+                reset()
+            else:
+                _redraw(part)
+        for part in list(fresh.modules()):
+            if parametrize.is_parametrized(part):
+                _settle(part)
+    return fresh
+
+
+def _redraw(part: nn.Module) -> None:
+    for value in part.parameters(recurse=False):
+        if value.is_floating_point() and value.numel() > 1:
+            value.normal_(float(value.mean()), float(value.std(unbiased=False)))
+
+
+def _settle(part: nn.Module) -> None:
+    """Let what a parametrization keeps besides its weight (singular vectors) follow the weight."""
+    kept = part.parametrizations
+    if not isinstance(kept, nn.ModuleDict):
+        return
+    flags = [(one, one.training) for one in kept.modules()]
+    kept.train()
+    for _ in range(_POWER):
+        for name in kept:
+            getattr(part, name)
+    for one, flag in flags:
+        one.training = flag
+
+
+def _shifted(x: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The neighbour before, the value itself and the neighbour after, along an axis."""
+    size = x.shape[axis]
+    places = torch.arange(size, device=x.device)
+    low = x.index_select(axis, (places - 1).clamp_min(0))
+    high = x.index_select(axis, (places + 1).clamp_max(size - 1))
+    return low, x, high
+
+
+def _check(x: Tensor) -> None:
+    if x.ndim < 3 or not x.is_floating_point():
+        raise ValueError(
+            f"expected floating-point images (N, C, *S), got {x.dtype} {tuple(x.shape)}"
+        )
