@@ -129,3 +129,15 @@ def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
         )
     mode = _MODES[rank - 1]
     return functional.interpolate(maps[:, None], tuple(size), mode=mode, align_corners=False)[:, 0]
+
+
+def unit_range(maps: Tensor) -> Tensor:
+    """Maps (N, ...), smallest value of each to 0, largest to 1; 0 where constant, but for rounding.
+
+    For methods that are made of it. Never for drawing: there it would blow up noise and move zero.
+    """
+    axes = tuple(range(1, maps.ndim))
+    low, high = maps.amin(axes, keepdim=True), maps.amax(axes, keepdim=True)
+    rounding = 4 * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
+    flat = high - low <= rounding
+    return ((maps - low) / (high - low).masked_fill(flat, 1.0)).masked_fill(flat, 0.0)
