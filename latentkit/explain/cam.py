@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from latentkit.explain.heatmap import Heatmap, named
 from latentkit.explain.hooks import Run, differentiate, values, watched
 from latentkit.explain.weighing import Method as Method
-from latentkit.explain.weighing import weigh
+from latentkit.explain.weighing import check_space, weigh
 from latentkit.protocols import Score
 
 _BATCHED = 2**24  # gradient elements held at once by `latent_cams`: 64 MB in single precision
@@ -107,7 +107,7 @@ def latent_cams(
             got = getattr(run.output, "shape", type(run.output).__name__)
             raise ValueError(f"expected the module to return latents ({run.batch}, K), got {got}")
         units, activation = run.output.reshape(run.batch, -1), run.activations[0]
-        _check_space(activation, run.layers[0])
+        check_space(activation, run.layers[0])
         picks = torch.eye(units.shape[1], dtype=units.dtype, device=units.device)
         chunk = max(1, _BATCHED // max(1, activation.numel()))
         maps = []
@@ -122,7 +122,7 @@ def heatmap(
     activation: Tensor, gradient: Tensor, layer: str, method: Method, score: str | None = None
 ) -> Heatmap:
     """Activation of a layer and gradient of a score by it, (N, C, *S) both -> the Heatmap."""
-    _check_space(activation, layer)
+    check_space(activation, layer)
     maps, noise = weigh(activation, gradient, method)
     return Heatmap(maps.float(), layer, method, noise.float(), score)
 
@@ -141,11 +141,3 @@ def _slopes(value: Tensor, run: Run) -> tuple[Tensor, ...]:
 def _check_method(method: str) -> None:
     if method not in (known := get_args(Method)):
         raise ValueError(f"expected method {', '.join(map(repr, known))}, got {method!r}")
-
-
-def _check_space(activation: Tensor, layer: str) -> None:
-    if activation.ndim < 3:
-        raise ValueError(
-            f"expected layer {layer!r} to return (N, C, *S), got {tuple(activation.shape)};"
-            " choose one that still has space, such as a convolution"
-        )

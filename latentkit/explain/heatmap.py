@@ -115,3 +115,15 @@ def named(score: object) -> str | None:
     """
     name = getattr(score, "__qualname__", None)
     return name if isinstance(name, str) and "<" not in name else None
+
+
+def unit_range(maps: Tensor) -> Tensor:
+    """Maps (N, ...), smallest value of each to 0, largest to 1; 0 where constant, but for rounding.
+
+    For methods that are made of it. Never for drawing: there it would blow up noise and move zero.
+    """
+    axes = tuple(range(1, maps.ndim))
+    low, high = maps.amin(axes, keepdim=True), maps.amax(axes, keepdim=True)
+    rounding = 4 * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
+    flat = high - low <= rounding
+    return ((maps - low) / (high - low).masked_fill(flat, 1.0)).masked_fill(flat, 0.0)

@@ -30,8 +30,38 @@ def weigh(activation: Tensor, gradient: Tensor, method: Method) -> tuple[Tensor,
             maps, size = _place_by_place(a, g, only_raising=method == "layer-cam")
         else:
             maps, size = _channel_by_channel(a, *_weights(a, g, method))
+    return _in_shape(activation, maps, size)
+
+
+def combine(activation: Tensor, weights: Tensor, doubt: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum over channels of weight times activation, signed.
+
+    Args:
+        activation: (N, C, *S).
+        weights: (N, C).
+        doubt: (N, C), the size of what cancelled in the weights: their rounding errors are larger.
+
+    Returns:
+        Maps (N, *S), and (N,), the size of rounding errors in it; both at least float32.
+    """
+    a = _flat(activation, activation.ndim - 2)
+    with torch.autocast(a.device.type, enabled=False):
+        maps, size = _channel_by_channel(a, weights.to(a.dtype), doubt.to(a.dtype))
+    return _in_shape(activation, maps, size)
+
+
+def check_space(activation: Tensor, layer: str) -> None:
+    """Raise a ValueError unless a layer gave (N, C, *S)."""
+    if activation.ndim < 3:
+        raise ValueError(
+            f"expected layer {layer!r} to return (N, C, *S), got {tuple(activation.shape)};"
+            " choose one that still has space, such as a convolution"
+        )
+
+
+def _in_shape(activation: Tensor, maps: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     inside = torch.finfo(activation.dtype).eps
-    adding = a.shape[1] ** 0.5 * torch.finfo(a.dtype).eps
+    adding = activation.shape[1] ** 0.5 * torch.finfo(maps.dtype).eps
     shape = (*maps.shape[:-1], *activation.shape[2:])
     return maps.reshape(shape), (_ROUNDINGS * inside + adding) * size
 
