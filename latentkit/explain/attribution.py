@@ -80,7 +80,7 @@ def smoothgrad(
     """
     if samples < 1 or not noise >= 0:
         raise ValueError(f"expected samples >= 1 and noise >= 0, got {samples} and {noise}")
-    x, generator = normal(x), torch.Generator().manual_seed(seed)
+    x, generator = _own(x), torch.Generator().manual_seed(seed)
     flat = x.flatten(1)
     scale = noise * (flat.amax(1) - flat.amin(1)).view(-1, *[1] * (x.ndim - 1))
     total = torch.zeros_like(x)
@@ -116,7 +116,8 @@ def integrated_gradients(
         the quadrature.
     """
     points, weights = _nodes(steps, rule)
-    x, start = normal(x), normal(torch.as_tensor(baseline, dtype=x.dtype, device=x.device))
+    x = _own(x)
+    start = normal(torch.as_tensor(baseline, dtype=x.dtype, device=x.device))
     try:
         start = start.expand_as(x)
     except RuntimeError:
@@ -139,12 +140,16 @@ def record(module: nn.Module, x: Tensor, score: Score) -> tuple[Tensor, Tensor]:
     Returns:
         The leaf (N, C, *S), a tensor of its own with the values of x, and the scores (N,).
     """
-    if not x.is_floating_point():
-        raise TypeError(f"expected a floating-point input, got {x.dtype}; convert it first")
-    leaf = normal(x).requires_grad_()
+    leaf = _own(x).requires_grad_()
     with torch.enable_grad():
         # A copy goes in: the first layer may work in place.
         return leaf, values(score, module(leaf.clone()), len(x))
+
+
+def _own(x: Tensor) -> Tensor:
+    if not x.is_floating_point():
+        raise TypeError(f"expected a floating-point input, got {x.dtype}; convert it first")
+    return normal(x)
 
 
 def _nodes(steps: int, rule: str) -> tuple[list[float], list[float]]:
