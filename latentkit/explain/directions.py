@@ -7,11 +7,11 @@ reference that readings are measured against (see `faithfulness`).
 
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from latentkit.explain import hooks, scores
+from latentkit.explain.attribution import integrated_gradients, saliency
 from latentkit.explain.cam import Method, cam, heatmap
 from latentkit.explain.heatmap import Heatmap
 from latentkit.latent.derivative import pushforward
@@ -156,8 +156,7 @@ def use(module: nn.Module, x: Tensor, change: Tensor, score: Score) -> Tensor:
         raise ValueError(
             f"expected a change of the shape of x {tuple(x.shape)}, got {tuple(change.shape)}"
         )
-    with hooks.borrowed(module):
-        return (_input_gradient(module, x, score) * change.detach()).sum(1)
+    return (saliency(module, x, score) * hooks.normal(change)).sum(1)
 
 
 def use_along(
@@ -179,11 +178,7 @@ def use_along(
         Signed maps (N, *S). Their sum over space is the change of the score, up to the error of the
         quadrature.
     """
-    points, weights = np.polynomial.legendre.leggauss(steps)  # on [-1, 1], weights sum to 2
-    middle, half = (x_plus + x_minus) / 2, (x_plus - x_minus) / 2
-    nodes = zip(points.tolist(), weights.tolist(), strict=True)
-    parts = [w * use(module, middle + p * half, half, score) for p, w in nodes]
-    return torch.stack(parts).sum(0)
+    return integrated_gradients(module, x_plus, score, x_minus, steps).sum(1)
 
 
 def completeness_error(
@@ -229,11 +224,3 @@ def _layers(part: Part) -> tuple[str, ...]:
 def _features(part: Part, x: Tensor) -> Tensor:
     with hooks.watched(part.module, [_layers(part)[-1]], x) as run:
         return run.activations[0].detach().flatten(1)
-
-
-def _input_gradient(module: nn.Module, x: Tensor, score: Score) -> Tensor:
-    leaf = hooks.normal(x).requires_grad_()
-    with torch.enable_grad():
-        # A copy goes in: the first layer may work in place.
-        value = hooks.values(score, module(leaf.clone()), len(x))
-        return hooks.differentiate(value, leaf, "(the input)")

@@ -1,7 +1,9 @@
 """What to explain: functions from a module's output (N, ...) to one value per sample (N,).
 
-A score is any such callable; these are the usual ones. The gradient of a score is what a heatmap
-weighs activations with, so `fake()` shows minus the map of `real()`.
+A score is any such callable; these are the usual ones, each with a name (`__qualname__`) such as
+"unit(3)". The gradient of a score is what a heatmap weighs activations with, so `fake()` shows
+minus the map of `real()`, and what a score keeps for itself, such as a reference, is a constant.
+`references` has the scores that compare with something.
 """
 
 import math
@@ -9,17 +11,18 @@ import math
 import torch
 from torch import Tensor
 
+from latentkit.losses.elbo import kl_to_standard_normal
 from latentkit.protocols import Score
 
 
 def unit(k: int) -> Score:
     """Latent unit k of an encoder: output (N, D) -> (N,)."""
-    return _column(k, "latent unit")
+    return named(f"unit({k})", _column(k, "latent unit"))
 
 
 def logit(c: int) -> Score:
     """Class c of a classifier: output (N, K) -> (N,)."""
-    return _column(c, "class")
+    return named(f"logit({c})", _column(c, "class"))
 
 
 def direction(d: Tensor) -> Score:
@@ -41,7 +44,7 @@ def direction(d: Tensor) -> Score:
         lengths: Tensor = (rows * flat.to(rows)).sum(1)
         return lengths
 
-    return project
+    return named("direction", project)
 
 
 def real() -> Score:
@@ -53,13 +56,70 @@ def real() -> Score:
             raise ValueError(f"expected one logit per sample, (N,) or (N, 1), got {_shape(output)}")
         return rows[:, 0]
 
-    return squeeze
+    return named("real", squeeze)
 
 
 def fake() -> Score:
     """How fake a discriminator finds each sample: minus its logit (N,) or (N, 1) -> (N,)."""
     realness = real()
-    return lambda output: -realness(output)
+    return named("fake", lambda output: -realness(output))
+
+
+def cluster(k: int, clusters: int | Tensor) -> Score:
+    """How much each sample belongs to cluster k.
+
+    Args:
+        k: from 0.
+        clusters: for an encoder that ends with one logit per cluster, as ClusterGAN's does (z_n,
+            then the logits of z_c), how many there are: output (N, D) -> logit (N,). For any other,
+            their centres (K, *Z): output (N, *Z) -> -|output - centre k|^2, (N,).
+    """
+    count = clusters if isinstance(clusters, int) else len(clusters)
+    if not 0 <= k < count:
+        raise ValueError(f"expected a cluster in 0 ... {count - 1}, got {k}")
+    centre = None if isinstance(clusters, int) else clusters[k].detach().flatten()
+
+    def belong(output: Tensor) -> Tensor:
+        rows = _rows(output, "one logit per cluster, or latents")
+        if centre is None and rows.shape[1] >= count:
+            return rows[:, k - count]
+        if centre is None or rows.shape[1] != centre.numel():
+            width = f"at least {count}" if centre is None else centre.numel()
+            raise ValueError(f"expected outputs (N, {width}), got {_shape(output)}")
+        distance: Tensor = (rows - centre.to(rows)).square().sum(1)
+        return -distance
+
+    return named(f"cluster({k})", belong)
+
+
+def kl(k: int | None = None) -> Score:
+    """KL divergence of a VAE's normal posterior from the standard normal prior, in nats.
+
+    The output is (mean, log variance), both (N, D), or the two side by side, (N, 2 D), as
+    `VAE.encoder` gives them. Kingma and Welling, ICLR 2014 (arXiv 1312.6114), appendix B.
+
+    Args:
+        k: the term of one latent unit; the sum of all if not given.
+    """
+
+    def divergence(output: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+        if isinstance(output, tuple | list) and len(output) == 2:
+            mean, log_var = (_rows(half, "latents") for half in output)
+        else:
+            rows = _rows(output, "a mean and a log variance, (N, 2 D)")
+            if rows.shape[1] % 2:
+                raise ValueError(f"expected an even width, (N, 2 D), got {_shape(output)}")
+            mean, log_var = rows.chunk(2, dim=1)
+        terms = kl_to_standard_normal(mean, log_var)
+        return terms.sum(1) if k is None else unit(k)(terms)
+
+    return named("kl" if k is None else f"kl({k})", divergence)
+
+
+def named(name: str, score: Score) -> Score:
+    """The same score, with a name for labels."""
+    score.__qualname__ = name
+    return score
 
 
 def unit_vector(d: Tensor) -> Tensor:
