@@ -331,6 +331,27 @@ def test_without_gradients(encoder, images, plain):
     torch.testing.assert_close(maps[:, 2], plain)
 
 
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_an_input_that_is_used_again_behind_the_layer(images, mode):
+    class Gate(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+        def forward(self, x):
+            return (self.conv(x) * x).flatten(1)
+
+    net = Gate()
+    with mode():
+        x = images.requires_grad_() * 1
+        with watched(net, ["conv"], x) as run:
+            value = run.output.sum(1)
+            if x.requires_grad:  # the caller's graph is not walked
+                found = torch.autograd.grad(value.sum(), x, retain_graph=True, allow_unused=True)
+                assert found == (None,)
+            assert torch.equal(slopes(value, run)[0], images)
+
+
 def test_frozen_parameters_and_inputs_with_a_graph(encoder, images, plain):
     encoder.requires_grad_(False)
     images = (images.requires_grad_() * 1).requires_grad_()

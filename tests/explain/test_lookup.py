@@ -117,7 +117,14 @@ def test_one_tensor_of_several(kind):
 
 def test_the_only_tensor_needs_no_name():
     a, count = torch.ones(2, 3), torch.ones(2, dtype=torch.long)
-    for output in (a, (a, None), [count, {"a": a}], {"last": a, "all": (a,)}, Frozen(a)):
+    for output in (
+        a,
+        (a, None),
+        (Frozen, a),
+        [count, {"a": a}],
+        {"last": a, "all": (a,)},
+        Frozen(a),
+    ):
         assert choose(output, "", "layer") is a
         changed = substitute(output, a, a + 1)
         assert all(tensor[0, 0] == 2 for tensor in floating(changed).values())
