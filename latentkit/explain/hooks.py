@@ -3,21 +3,26 @@
 The one engine under every heatmap. It records nothing upstream of the earliest watched layer, so
 a heatmap costs about the memory of a plain forward pass, and it is right where hooks usually go
 wrong: in-place successors, `no_grad`, `inference_mode`, frozen parameters, train mode, compiled
-modules, half precision, repeated layers and several threads. Out of reach, with an error: reentrant
-checkpoints (use `use_reentrant=False`) and forwards spread over threads (`DataParallel`).
+modules, half precision, repeated layers, layers that return several tensors, and several threads.
+Out of reach, with an error: reentrant checkpoints (use `use_reentrant=False`), forwards spread over
+devices (`DataParallel`; give its `.module`) and TorchScript. Not claimed: inside `torch.func`.
 """
 
-import difflib
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from latentkit.explain.lookup import choose, find, substitute
 from latentkit.protocols import Score
+
+Call: TypeAlias = int | Literal["each"] | None
+"""Which call of a layer that runs several times in one forward pass, from 0; each; or the only."""
 
 # Train flags and the compiler's stance belong to the module and to the process, not to a thread:
 # explainers take turns, or one would restore the flags while another still runs.
@@ -29,15 +34,18 @@ class Run:
     """One watched forward pass; use it inside the `with watched(...)` that made it.
 
     Attributes:
-        output: what the module returned.
-        layers: dotted names of the watched layers, as asked for.
+        output: what the module returned, as it is: a tensor, tuple, mapping, dataclass ...
+        layers: names of the watched layers, as asked for.
         activations: what each of them gave, (N, ...); gradients can be taken with respect to them.
+        calls: which call of the layer each of them is from. With call="each" a layer has as many
+            entries, next to each other, in `layers`, `activations` and `calls` as it had calls.
         batch: N.
     """
 
-    output: Tensor
+    output: Any
     layers: tuple[str, ...]
     activations: tuple[Tensor, ...]
+    calls: tuple[int, ...]
     batch: int
 
 
@@ -67,64 +75,54 @@ def borrowed(module: nn.Module | None) -> Iterator[None]:
 
 @contextmanager
 def watched(
-    module: nn.Module, layers: Sequence[str | nn.Module], x: Tensor, call: int | None = None
+    module: nn.Module, layers: Sequence[str | nn.Module], x: Tensor, call: Call = None
 ) -> Iterator[Run]:
     """Run the module on x in `borrowed` state and give what the layers returned.
 
     Only the earliest layer to run becomes a leaf; later ones stay attached to it, so that the
-    gradient with respect to each is its own. Gradients are on inside the `with`.
+    gradient with respect to each is its own. Gradients are on inside the `with`. The module returns
+    the same bits as without us.
 
     Args:
         module: the network.
-        layers: dotted names inside the module, or its sub-modules, in any order.
+        layers: dotted names inside the module, or its sub-modules, in any order. Of a layer that
+            returns several floating-point tensors, say which: "rnn[0]", "rnn[1][0]", "block[key]".
         x: input (N, ...).
-        call: which call of each layer, from 0; needed only where a layer runs several times.
+        call: which call of each layer, from 0, or "each"; needed only where one runs several times.
 
     Raises:
-        ValueError: no such layer, a layer that did not run, or ran several times without `call`,
-            or whose output was overwritten; parameters made in inference mode.
-        TypeError: a layer that gives no floating-point tensor.
+        ValueError: no such layer or tensor of a layer; a layer that did not run, ran several times
+            without `call`, or whose output was overwritten; parameters made in inference mode.
+        TypeError: a layer that gives no floating-point tensor; a module that is spread over
+            devices; a layer of TorchScript.
     """
-    found = [find_layer(module, layer) for layer in layers]
-    _check_parameters(module)
+    found = [find(module, layer) for layer in layers]
+    _check_parts(module)
     with borrowed(module):
-        calls: list[list[tuple[Tensor, int]]] = [[] for _ in found]
-        with (
-            ExitStack() as hooks
-        ):  # gone before the caller goes on: nothing inside `with` fires them
-            for (name, layer), kept in zip(found, calls, strict=True):
-                hooks.enter_context(layer.register_forward_hook(_keeper(name, kept)))
+        records: list[_Record] = [[] for _ in found]
+        # The hooks are gone before the caller goes on: nothing done inside the `with` fires them.
+        with ExitStack() as hooks:
+            for (name, path, part), record in zip(found, records, strict=True):
+                hooks.enter_context(part.register_forward_hook(_keeper(name, path, record)))
             output = module(normal(x))
-        names = tuple(name for name, _ in found)
-        pairs = zip(names, calls, strict=True)
-        activations = tuple(_pick(name, kept, call, len(x)) for name, kept in pairs)
+        names, calls, activations = [], [], []
+        for (name, path, _), record in zip(found, records, strict=True):
+            for k, activation in _pick(name + path, record, call, len(x)):
+                names.append(name + path)
+                calls.append(k)
+                activations.append(activation)
         with torch.enable_grad():
-            yield Run(output, names, activations, len(x))
+            yield Run(output, tuple(names), tuple(activations), tuple(calls), len(x))
 
 
 def find_layer(module: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
     """A dotted name or a sub-module -> its dotted name and the sub-module.
 
-    The wrapper that `torch.compile` puts around a module leaves no trace in names.
+    The wrapper that `torch.compile` puts around a module leaves no trace in names. Which of its
+    tensors is meant, as in "rnn[0]", stays at the end of the name.
     """
-    named = module.named_modules(remove_duplicate=False)  # a shared layer has several names
-    parts = [(_plain(name), part) for name, part in named]
-    if isinstance(layer, nn.Module):
-        for name, part in parts:
-            if part is layer:
-                return name, layer
-        raise ValueError(
-            f"expected a layer inside {type(module).__name__}, got a {type(layer).__name__} that is"
-            " not part of it; give one of its sub-modules or a dotted name"
-        )
-    by_name = dict(parts)
-    if (name := _plain(layer)) not in by_name:
-        near = difflib.get_close_matches(name, list(filter(None, by_name)), n=3, cutoff=0.0)
-        raise ValueError(
-            f"expected the name of a layer inside {type(module).__name__}, got {layer!r};"
-            f" nearest: {', '.join(map(repr, near))}"
-        )
-    return name, by_name[name]
+    name, path, part = find(module, layer)
+    return name + path, part
 
 
 def owner(function: Callable[..., object]) -> nn.Module | None:
@@ -167,68 +165,118 @@ def differentiate(
     Returns:
         The shape of the activation, after a leading k with seeds.
     """
-    found: tuple[Tensor | None, ...] = (None,)
+    return _gradients(target, (activation,), (layer,), seeds)[0]
+
+
+def slopes(target: Tensor, run: Run, seeds: Tensor | None = None) -> tuple[Tensor, ...]:
+    """`differentiate` by every activation of a run in one backward pass, in the order of the run.
+
+    The derivative by an early layer includes what goes through later ones.
+    """
+    return _gradients(target, run.activations, run.layers, seeds)
+
+
+def _gradients(
+    target: Tensor, by: tuple[Tensor, ...], layers: tuple[str, ...], seeds: Tensor | None
+) -> tuple[Tensor, ...]:
+    found: tuple[Tensor | None, ...] = (None,) * len(by)
     if target.requires_grad:
         weights = torch.ones_like(target) if seeds is None else seeds
         batched = seeds is not None
-        found = torch.autograd.grad(
-            target, activation, weights, batched, is_grads_batched=batched, allow_unused=True
-        )
-    if found[0] is None:
-        raise ValueError(
-            f"expected a score that depends on layer {layer!r}, got one that does not; the layer"
-            " may come after what is scored, or the path may pass a no_grad block, a detach or a"
-            " reentrant checkpoint (use_reentrant=False works)"
-        )
-    return found[0]
+        try:
+            found = torch.autograd.grad(
+                target, by, weights, batched, is_grads_batched=batched, allow_unused=True
+            )
+        except RuntimeError as error:
+            if "use_reentrant" not in str(error):
+                raise
+            raise ValueError(
+                f"expected derivatives by layer {layers[0]!r} to be possible, got a reentrant"
+                " checkpoint behind it; give torch.utils.checkpoint use_reentrant=False"
+            ) from error
+    got = []
+    for gradient, layer in zip(found, layers, strict=True):
+        if gradient is None:
+            raise ValueError(
+                f"expected a score that depends on layer {layer!r}, got one that does not; the"
+                " layer may come after what is scored, or the path may pass a no_grad or"
+                " inference_mode block, a detach or a reentrant checkpoint (use_reentrant=False"
+                " works)"
+            )
+        got.append(gradient)
+    return tuple(got)
 
 
-def _keeper(name: str, kept: list[tuple[Tensor, int]]) -> Callable[..., Tensor | None]:
+_Record: TypeAlias = list[tuple[Tensor, int]]  # what a layer gave, and its version at that time
+
+
+def _keeper(name: str, path: str, kept: _Record) -> Callable[..., object]:
     thread = threading.get_ident()
 
-    def keep(_layer: nn.Module, _inputs: object, output: object) -> Tensor | None:
+    def keep(layer: nn.Module, inputs: tuple[object, ...], output: object) -> object:
         if threading.get_ident() != thread:
             return None  # someone else's forward pass of the same module
-        if not isinstance(output, Tensor) or not output.is_floating_point():
-            got = output.dtype if isinstance(output, Tensor) else type(output).__name__
-            raise TypeError(
-                f"expected layer {name!r} to return one floating-point tensor, got {got};"
-                " choose a layer inside it or next to it"
+        given = choose(output, path, name)
+        if torch.is_inference_mode_enabled():
+            raise ValueError(
+                f"expected layer {name!r} to run where autograd may record, got one that runs"
+                " inside torch.inference_mode(); use torch.no_grad() there, or nothing"
             )
-        leaf = output if output.requires_grad else output.detach().requires_grad_()
-        torch.set_grad_enabled(True)  # from here on; `borrowed` switches back
+        leaf, in_place = given, False
+        if not given.requires_grad:
+            in_place = _works_in_place(layer, inputs, given)
+            leaf = (given.clone() if in_place else normal(given)).requires_grad_()
         kept.append((leaf, leaf._version))
-        return leaf.clone()  # so that a later in-place operation changes the copy
+        torch.set_grad_enabled(True)  # from here on; `borrowed` switches back
+        if in_place:  # all names of this memory keep their bits, and now lead back to the leaf
+            given.copy_(leaf)
+            return None
+        return substitute(output, given, leaf.clone())  # a later in-place operation meets the copy
 
     return keep
 
 
-def _pick(name: str, kept: list[tuple[Tensor, int]], call: int | None, batch: int) -> Tensor:
+def _pick(name: str, kept: _Record, call: Call, batch: int) -> list[tuple[int, Tensor]]:
+    """The calls asked for, each with its activation."""
     if not kept:
         raise ValueError(
             f"layer {name!r} was not reached: the forward pass did not run it in this thread;"
             " choose a layer that runs (containers such as ModuleList do not)"
         )
-    if (call is None and len(kept) > 1) or not 0 <= (call or 0) < len(kept):
+    only = call is None and len(kept) == 1
+    chosen = [k for k in range(len(kept)) if only or call in ("each", k)]
+    if not chosen:
         raise ValueError(
-            f"layer {name!r} ran {len(kept)} times in one forward pass, got call={call};"
+            f"layer {name!r} ran {len(kept)} times in one forward pass, got call={call!r};"
             f" give call=0 ... {len(kept) - 1}"
         )
-    leaf, version = kept[call or 0]
-    if leaf._version != version:
-        raise ValueError(
-            f"what layer {name!r} returned was overwritten in place through another name for the"
-            " same memory; choose the layer before or after it"
-        )
-    if leaf.shape[:1] != (batch,):
-        raise ValueError(
-            f"expected layer {name!r} to return one entry per sample, ({batch}, ...), got"
-            f" {tuple(leaf.shape)}; choose a layer that keeps the batch"
-        )
-    return leaf
+    for leaf, version in (kept[k] for k in chosen):
+        if leaf._version != version:
+            raise ValueError(
+                f"what layer {name!r} returned was overwritten in place through another name for"
+                " the same memory; choose the layer before or after it"
+            )
+        if leaf.shape[:1] != (batch,):
+            raise ValueError(
+                f"expected layer {name!r} to return one entry per sample, ({batch}, ...), got"
+                f" {tuple(leaf.shape)}; choose a layer that keeps the batch"
+            )
+    return [(k, kept[k][0]) for k in chosen]
 
 
-def _check_parameters(module: nn.Module) -> None:
+def _works_in_place(layer: nn.Module, inputs: tuple[object, ...], given: Tensor) -> bool:
+    """Whether the layer wrote into its own input, which may live on under other names."""
+    mine = getattr(layer, "inplace", False) is True and any(given is item for item in inputs)
+    return mine and not given._is_view()  # autograd lets nobody write into a view made in no_grad
+
+
+def _check_parts(module: nn.Module) -> None:
+    for part in module.modules():
+        if isinstance(part, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            raise TypeError(
+                f"expected a network in one piece, got {type(part).__name__}, which spreads it over"
+                " devices; give its .module"
+            )
     tensors = [*module.named_parameters(), *module.named_buffers()]
     if made := [name for name, tensor in tensors if tensor.is_inference()]:
         raise ValueError(
@@ -248,7 +296,3 @@ def _eager() -> AbstractContextManager[None]:
 def _cuda(module: nn.Module | None) -> list[torch.device]:
     tensors = [] if module is None else module.parameters()
     return list({tensor.device for tensor in tensors if tensor.device.type == "cuda"})
-
-
-def _plain(name: str) -> str:
-    return ".".join(part for part in name.split(".") if part != "_orig_mod")
