@@ -40,7 +40,7 @@ def test_equals_plain_autograd_with_in_place_successors(encoder, images, layer, 
     got = cam(encoder, str(layer), images, unit(3), method)
     expected = reference(encoder, images, 3, layer, method)
     torch.testing.assert_close(got.raw, expected, atol=1e-6, rtol=1e-5)
-    assert (got.layer, got.method, got.score) == (str(layer), method, None)
+    assert (got.layer, got.method, got.score) == (str(layer), method, "unit(3)")
     assert got.raw.dtype == torch.float32
     assert not got.raw.requires_grad
     assert not got.degenerate.any()
