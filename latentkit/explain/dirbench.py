@@ -1,0 +1,86 @@
+"""DirBench: does a heatmap of a direction show what the generator changes along THAT direction?
+
+The headline is direction retrieval (see `faithfulness`): a map is matched against the changes along
+all K directions of the same image; a guess wins 1 / K. The other measures are won or nearly won by
+maps that know nothing of the direction, and stand beside it to show just that.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from latentkit.explain.faithfulness import Retrieval, direction_retrieval
+from latentkit.explain.readings import Case, Reading
+from latentkit.metrics.bootstrap import mean_interval
+from latentkit.metrics.localisation import (
+    energy_in_mask,
+    foreground_spearman,
+    iou_equal_area,
+    pointing,
+)
+from latentkit.protocols import Part
+
+_MASK = 0.25  # a place is changed where it changes by more than this share of the largest change
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A mean over N images (each its mean over K directions) with its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+Row = dict[str, Measure]
+
+
+def score_maps(maps: Tensor, truths: Tensor) -> Row:
+    """All measures of the maps of K directions.
+
+    Args:
+        maps: (K, N, *S_layer).
+        truths: (K, N, *S), not negative.
+
+    Returns:
+        By name: retrieval, margin (cosine with the own truth minus that with the likeliest other),
+        spearman (where anything changes), iou (at equal area), pointing, energy (on the changed
+        places).
+    """
+    found = direction_retrieval(maps, truths)
+    flat_maps, flat_truths = maps.flatten(0, 1), truths.flatten(0, 1)
+    masks = flat_truths > _MASK * flat_truths.flatten(1).amax(1).view(-1, *[1] * (truths.ndim - 2))
+    strength = flat_maps.abs()
+    single = {
+        "iou": iou_equal_area(strength, flat_truths, _MASK),
+        "pointing": pointing(strength, masks),
+        "energy": energy_in_mask(strength, masks),
+    }
+    values = {"retrieval": found.won.double(), "margin": found.margin}
+    values["spearman"] = foreground_spearman(maps, truths)
+    values |= {name: value.reshape(maps.shape[:2]) for name, value in single.items()}
+    return {name: _measured(value.double().mean(0)) for name, value in values.items()}
+
+
+def bench(case: Case, part: Part, readings: Mapping[str, Reading]) -> dict[str, Row]:
+    """Scores readings of a network, all against the same truths.
+
+    Args:
+        case: directions and latents.
+        part: the network.
+        readings: by name; see `readings`.
+    """
+    truths = case.effects()
+    return {name: score_maps(reading(case, part), truths) for name, reading in readings.items()}
+
+
+def per_direction(case: Case, part: Part, reading: Reading) -> Retrieval:
+    """Retrieval of one reading, with the accuracy of each direction."""
+    return direction_retrieval(reading(case, part), case.effects())
+
+
+def _measured(values: Tensor) -> Measure:
+    clean = torch.nan_to_num(values)
+    return Measure(float(clean.mean()), *mean_interval(clean))

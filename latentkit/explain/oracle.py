@@ -1,0 +1,129 @@
+"""A generator whose truth is known: scenes drawn from their factors, turned by a fixed rotation.
+
+No model error stands between a heatmap and what it should show, so this is where explanations of
+directions are tested first (`dirbench`). Only the encoder is learned.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from latentkit.data.batches import keyed_generator
+from latentkit.data.shapes_render import FACTORS, render
+from latentkit.layers import ConvEncoder
+from latentkit.protocols import Part
+
+_MOVING = len(FACTORS) - 1  # all factors but the shape, which cannot change little by little
+# Half the range that a factor takes: where it is a period, its ends must not look alike.
+_HALF = tuple(0.35 if name in {"rotation", "phase"} else 0.5 for name in FACTORS)
+
+
+class OraclePrior:
+    """Factors independent and uniform on [-1, 1], in the rotated coordinates of the oracle.
+
+    Args:
+        rotation: (9, 9) orthogonal.
+    """
+
+    def __init__(self, rotation: Tensor) -> None:
+        self.rotation, self.dim = rotation.cpu(), len(FACTORS)
+
+    def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
+        """N -> latents (n, 10)."""
+        uniform = 2 * torch.rand(n, self.dim, generator=generator) - 1
+        return torch.cat([uniform[:, :1], uniform[:, 1:] @ self.rotation.T], 1)
+
+
+class Oracle(nn.Module):
+    """Decodes latents by drawing scenes; encodes them with a network that `train_encoder` trains.
+
+    Latent 0 is the shape of object 1; the other nine are the other factors, scaled to [-1, 1] and
+    rotated, so that no coordinate is a factor.
+
+    Args:
+        size: height and width of the scenes.
+        width: channels of the encoder's first stage.
+        seed: of the rotation and of the encoder's first weights.
+    """
+
+    rotation: Tensor
+
+    def __init__(self, size: int = 64, width: int = 16, seed: int = 0) -> None:
+        super().__init__()
+        self.size, self.width, self.seed = size, width, seed
+        self.shape, self.latent_dim = (3, size, size), len(FACTORS)
+        noise = torch.randn(_MOVING, _MOVING, generator=keyed_generator(seed, 0))
+        self.register_buffer("rotation", torch.linalg.qr(noise)[0])
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            self.encoder = ConvEncoder(self.shape, self.latent_dim, width, hidden=128)
+
+    @property
+    def prior(self) -> OraclePrior:
+        """Uniform over the factors."""
+        return OraclePrior(self.rotation)
+
+    @property
+    def directions(self) -> Mapping[str, Tensor]:
+        """The direction (10,) along which each factor moves and nothing else."""
+        zero = self.rotation.new_zeros(1)
+        columns = zip(FACTORS[1:], self.rotation.T, strict=True)
+        return {name: torch.cat([zero, column]) for name, column in columns}
+
+    def factors(self, z: Tensor) -> Tensor:
+        """Latents (N, 10) -> factors (N, 10), in the order of `FACTORS`."""
+        moving = torch.cat([z[:, :1], z[:, 1:] @ self.rotation.to(z)], 1)
+        return 0.5 + moving * torch.tensor(_HALF).to(z)
+
+    def decode(self, z: Tensor, /) -> Tensor:
+        """(N, 10) -> (N, 3, size, size)."""
+        return render(self.factors(z), self.size).image
+
+    def encode(self, x: Tensor, /) -> Tensor:
+        """(N, 3, size, size) -> (N, 10)."""
+        latent: Tensor = self.encoder(x)
+        return latent
+
+    def explainable(self) -> Mapping[str, Part]:
+        """The encoder."""
+        return {"encoder": Part(self.encoder, self.encoder.layers)}
+
+
+def train_encoder(
+    oracle: Oracle, steps: int = 2500, scenes: int = 20_000, batch: int = 64, seed: int = 0
+) -> float:
+    """Teaches the oracle's encoder the latents of drawn scenes, in place.
+
+    Args:
+        oracle: with its encoder.
+        steps: of Adam, with one cycle of the learning rate.
+        scenes: drawn once.
+        batch: scenes of a step.
+        seed: of scenes and order.
+
+    Returns:
+        Mean squared error on 500 scenes of its own; the latents' variance is about 1/3.
+    """
+    noise = keyed_generator(seed, 1)
+    held_out = oracle.prior.sample(500, generator=noise)
+    z = oracle.prior.sample(scenes, generator=noise)
+    with torch.no_grad():
+        x = torch.cat([(oracle.decode(some) * 255).round().byte() for some in z.split(500)])
+    optimizer = torch.optim.Adam(oracle.encoder.parameters(), fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
+    oracle.encoder.train()
+    for _ in range(steps):
+        rows = torch.randint(scenes, (batch,), generator=noise)
+        _step(optimizer, (oracle.encode(x[rows].float() / 255) - z[rows]).square().mean())
+        schedule.step()
+    oracle.encoder.eval()
+    with torch.no_grad():
+        return float((oracle.encode(oracle.decode(held_out)) - held_out).square().mean())
+
+
+def _step(optimizer: Any, loss: Tensor) -> None:  # noqa: ANN401  (an Optimizer)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
