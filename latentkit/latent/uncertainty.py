@@ -135,7 +135,7 @@ def permutation_p(
         raise ValueError(f"expected statistic 'auc' (or 'length' of a mean), got {chosen!r}")
     if permutations < 1:
         raise ValueError(f"expected permutations >= 1, got {permutations}")
-    rng = np.random.default_rng(seed)
+    rng = groups.generator(seed)
     labels = groups.labels(permutations, rng)
     if chosen == "auc":
         ours = cross_fitted_auc(groups, rng)
@@ -151,7 +151,7 @@ def permutation_p(
 def _resampled(groups: Contrast, resamples: int, seed: int) -> Floats:
     if resamples < 1:
         raise ValueError(f"expected resamples >= 1, got {resamples}")
-    return groups.estimates(*groups.resamples(resamples, np.random.default_rng(seed)))
+    return groups.estimates(*groups.resamples(resamples, groups.generator(seed)))
 
 
 def _corrected(groups: Contrast, whole: Floats, found: Floats) -> float | None:
