@@ -1,6 +1,6 @@
 """Finding clusters, scoring them and drawing them, for the verbs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -70,15 +70,17 @@ def number(
     if most < 2:
         raise ValueError(f"expected 4 images or more for --clusters auto, got {len(some)}")
     by: Criterion = "bic" if method == "gmm" else "silhouette"
-    bar = tqdm(total=most - 1, desc="number of clusters", leave=False)
 
     def one(z: Tensor, k: int) -> Clustering:
-        bar.update()
         return spectral(z, k, seed) if method == "spectral" else kmeans(z, k, seed)
 
-    with bar:
-        choice = choose_k(some, range(2, most + 1), by, one, seed)
+    choice = choose_k(some, range(2, most + 1), by, one, seed, _bar)
     return choice.k, {"chosen_by": choice.by, "table": choice.table}
+
+
+def _bar(numbers: Iterable[int]) -> Iterable[int]:
+    bar: Iterable[int] = tqdm([*numbers], desc="number of clusters", leave=False)
+    return bar
 
 
 def quality(latents: Tensor, found: Tensor, method: str, count: int, seed: int) -> dict[str, float]:

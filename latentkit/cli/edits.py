@@ -19,7 +19,8 @@ from latentkit.views.sheets import sheet
 
 _FRAMES = 25  # of the animation, one way
 _ERRORS = {
-    "cone_degrees": "95 % cone {:.1f} degrees",
+    "corrected_cone_degrees": "within {:.1f} degrees of the true direction (95 %)",
+    "cone_degrees": "bootstrap cone {:.1f} degrees, less than its error for few images",
     "p": "p {:.3g}",
     "held_out_auc": "held-out AUC {:.3f}",
 }
@@ -49,11 +50,6 @@ def open_direction(path: str, name: str | None, source: Source) -> Direction:
     """Reads one direction; refuses those of another model or another space."""
     found = load_directions(path)
     found.check(source.fingerprint)
-    if found.space != "z":
-        raise ValueError(
-            f"expected directions of the latents (space z) that decode takes, {path} holds "
-            f"directions of {found.space}"
-        )
     if name is not None and name not in found.names:
         raise ValueError(f"no direction {name!r} in {path}: expected one of {list(found.names)}")
     k = found.names.index(name) if name is not None else 0
@@ -161,7 +157,10 @@ def write_edit(
 
 def _notes(direction: Direction, found: Inversion, encoded: bool) -> list[str]:
     """What to know under the picture: the unit, the error of the latents and of the direction."""
-    known = ", ".join(_ERRORS[name].format(value) for name, value in direction.known.items())
+    shown = {**direction.known}
+    if "corrected_cone_degrees" in shown:  # which says what the bootstrap alone leaves out
+        shown.pop("cone_degrees", None)
+    known = ", ".join(_ERRORS[name].format(value) for name, value in shown.items())
     steps = len(found.history) - 1
     way = "encoded" if encoded else "inverted"
     way += f" and refined in {steps} steps" * bool(encoded and steps)

@@ -1,6 +1,6 @@
 """What `latentkit interpolate` walks along, draws and measures."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,15 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from latentkit.cli import video
 from latentkit.cli.endpoints import endpoint
+from latentkit.cli.geodesics import geodesics
 from latentkit.cli.results import Results
 from latentkit.cli.sources import Source
 from latentkit.cli.walking import Way
 from latentkit.latent.curves import catmull_rom, even, spline
-from latentkit.latent.geodesic import geodesic
 from latentkit.latent.interpolate import lerp, matched, mixed, slerp, through
 from latentkit.latent.render import decode_path
 from latentkit.metrics.geometry import energy, gain, path_length
@@ -115,20 +114,13 @@ class Walk:
     def _leg(self, a: Tensor, b: Tensor, steps: int) -> Tensor:
         """All legs at once: (K - 1, steps, *Z)."""
         if self.method == "geodesic":
-            self.source.decode(a[:1])  # a model that refuses these latents says so in one sentence
-            device, decode = self.source.device, self.source.model.decode
-            return geodesic(a.to(device), b.to(device), steps, decode, watch=_watch).cpu()
+            return geodesics(self.source, a, b, steps)
         if self.method == "matched":
             prior = self.source.model.prior
             if isinstance(prior, GaussianOneHot):
                 return mixed(a, b, steps, prior, self.way.class_part or "simplex")
             return matched(a, b, steps, prior)
         return {"lerp": lerp, "slerp": slerp}[self.method](a, b, steps)
-
-
-def _watch(iterations: Iterable[int]) -> Iterable[int]:
-    bar: Iterable[int] = tqdm(iterations, desc="geodesic", leave=False)
-    return bar
 
 
 def numbers(walks: Mapping[str, Walk]) -> dict[str, Any]:

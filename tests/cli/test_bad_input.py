@@ -207,7 +207,6 @@ augment VAE --method gaussian --strength 1 => --strength is for --method jitter 
 augment VAE --method jitter --strength 0 => strength above 0, got 0
 augment VAE --method direction --directions AE --strength -1 => expected --strength above 0
 augment AE --method jitter => has no prior
-augment CLUSTERGAN --method jitter => a Gaussian or a Uniform prior, got GaussianOneHot
 augment VAE --method slerp --limit 1 => at least 2 latents of every class
 augment VAE --per-class 0 => --per-class of 1 or more, got 0
 evaluate factories:decoder --data small.npz => nothing to measure

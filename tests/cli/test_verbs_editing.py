@@ -1,6 +1,7 @@
 """Truncated samples, inversions and edits, of our models and of foreign ones."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 import latentkit
+from latentkit.cli.edits import Direction, _notes
 from latentkit.latent.truncation import truncated
 from latentkit.metrics.reconstruction import mse, psnr
 from latentkit.store import Directions, fingerprint, load_directions, save_directions
@@ -144,8 +146,20 @@ def test_an_edit_tells_what_directions_measured(ok, place):
     ok("edit", "vae.safetensors", "--directions", "known.safetensors", "--count", 1)
     known = result(place / "outputs/edit/result.json")["numbers"]["uncertainty"]
     found = result(place / "known.json")["numbers"]
-    assert known == {k: found[k] for k in ("cone_degrees", "p", "held_out_auc")}
-    assert 0 < known["cone_degrees"] < 180
+    names = ("corrected_cone_degrees", "cone_degrees", "p", "held_out_auc")
+    assert known == {k: found[k] for k in names}
+    assert 0 < known["cone_degrees"] < known["corrected_cone_degrees"] < 180
+
+
+def test_an_edit_shows_the_cone_that_holds_the_truth():
+    found = SimpleNamespace(history=[0], psnr=torch.ones(1))
+    known = {"corrected_cone_degrees": 40.0, "cone_degrees": 20.0, "p": 0.01}
+    said = _notes(Direction(torch.ones(2), 1.0, "a", "attribute", known), found, True)[-1]
+    assert "within 40.0 degrees of the true direction (95 %)" in said
+    assert "20.0" not in said
+    fitted = {"cone_degrees": 20.0}
+    said = _notes(Direction(torch.ones(2), 1.0, "a", "attribute", fitted), found, True)[-1]
+    assert "bootstrap cone 20.0 degrees, less than its error" in said
 
 
 def test_a_generator_without_encoder_is_edited_by_inversion(ok, place):
@@ -166,9 +180,15 @@ def test_directions_of_another_model_edit_nothing(typed, place, axes):
         assert fingerprint(latentkit.load(f"{name}.safetensors")) in done.err
     other = Directions(axes.vectors, axes.names, "axes", axes.fingerprint, space="w")
     save_directions(other, "w.safetensors")
-    done = typed("edit", "vae.safetensors", "--directions", "w.safetensors")
-    assert done.code == 2
-    assert "holds directions of w" in done.err
+    for words in (
+        "edit vae.safetensors --directions w.safetensors",
+        "augment vae.safetensors --method direction --directions w.safetensors",
+        "directions vae.safetensors --conditions w.safetensors",
+        "explain vae.safetensors --directions w.safetensors",
+    ):
+        done = typed(*words.split())
+        assert done.code == 2
+        assert "holds directions of w" in done.err
 
 
 @pytest.mark.parametrize(

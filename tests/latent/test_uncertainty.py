@@ -222,16 +222,16 @@ def test_the_report_says_all_of_it_and_warns():
     assert strong.sizes == (50, 60)
     said = "\n".join(strong.sentences())
     assert f"{strong.cone.half_angle:.0f} degrees (95 % bootstrap cone)" in said
-    assert f"the true one is within {strong.cone.corrected:.0f} of it (95 %)" in said
+    assert f"within {strong.cone.corrected:.0f} degrees of the true direction (95 %)" in said
     assert "p = 0.001 (hardly chance)" in said
     assert f"AUC {strong.held_out.auc:.2f}" in said
     weak = direction_report(*groups(5, 60))
     assert "fewer than 10" in weak.warnings[0]
     assert "may be alike" in weak.warnings[1]
     assert weak.sentences()[-1].startswith("warning: the groups may be alike")
-    assert (
-        direction_report(*groups(20, 20), "svm", resamples=5, permutations=5).cone.corrected is None
-    )
+    fitted = direction_report(*groups(20, 20), "svm", resamples=5, permutations=5)
+    assert fitted.cone.corrected is None
+    assert "within" not in fitted.sentences()[1]
 
 
 @pytest.mark.parametrize("call", [bootstrap_cone, permutation_p, held_out_auc, direction_report])
