@@ -33,7 +33,7 @@ def geodesics(source: Source, a: Tensor, b: Tensor, steps: int, iterations: int 
     if isinstance(prior, GaussianOneHot):
         split_checked(torch.cat([a, b]), prior)  # the projection would move such ends
     found = []
-    for x, y in zip(a.split(_PAIRS), b.split(_PAIRS), strict=True):
+    for x, y in zip(torch.split(a, _PAIRS), torch.split(b, _PAIRS), strict=True):
         start, end = x.to(source.device), y.to(source.device)
         path = geodesic(start, end, steps, decode, iterations=iterations, watch=_watch)
         inner = path[:, 1:-1]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from latentkit.latent.classes import onto_simplex
+from latentkit.latent.points import check_finite
 from latentkit.priors import Gaussian, GaussianOneHot, Uniform
 from latentkit.protocols import Prior
 
@@ -32,12 +33,13 @@ def typicality(z: Tensor, prior: Prior) -> Tensor:
         (N,) in [0, 1], at least in single precision.
 
     Raises:
-        ValueError: if the prior is another, or its D is not that of `z`.
+        ValueError: if the prior is another, its D is not that of `z`, or a latent is not finite.
 
     >>> typicality(torch.tensor([[0.0, 0.0], [3.0, 4.0]]), Gaussian(2))
     tensor([1.0000e+00, 3.7267e-06])
     """
     known, wide = _known(z, prior), z.double()
+    check_finite(latents=z)
     if isinstance(known, Gaussian):
         found = _tail(wide, known.sigma)
     elif isinstance(known, Uniform):

@@ -27,6 +27,14 @@ def test_of_a_network_it_is_the_dense_one():
     assert same_up_to_sign(local(network, z, 3), jacobian(network, z, 3), 1e-8)
 
 
+def test_a_decoder_that_leaves_torch_is_named():
+    numb = lambda z: torch.from_numpy(z.detach().numpy() ** 2)  # noqa: E731
+    z = torch.ones(2, 3)
+    for product in (pushforward, pullback):
+        with pytest.raises(ValueError, match="no derivative passes through decode"):
+            product(numb, z, z)
+
+
 def test_close_singular_values_ask_for_iterations():
     """A slowly falling spectrum: the start alone is not enough, the iteration is."""
     u, v = (torch.linalg.qr(torch.randn(200, 60, dtype=torch.float64))[0] for _ in range(2))

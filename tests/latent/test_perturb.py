@@ -98,7 +98,7 @@ def test_along_moves_along_the_direction_alone_within_the_range():
     ("call", "error", "message"),
     [
         (lambda t: gaussian(t, 0), ValueError, "per_class >= 1"),
-        (lambda t: jitter(t, 2, Gaussian(4)), ValueError, "latents .* of 4 numbers"),
+        (lambda t: jitter(t, 2, Gaussian(4)), ValueError, "latents .*prior.s 4 numbers"),
         (lambda t: jitter(t, 2, Gaussian(3), 0), ValueError, "strength above 0, got 0"),
         (lambda t: jitter(t, 2, Gaussian(3), float("nan")), ValueError, "strength above 0"),
         (lambda t: jitter(t, 2, Uniform(3, 0, 0.1)), ValueError, r"\[0, 0.1\]"),

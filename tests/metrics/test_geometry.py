@@ -129,6 +129,10 @@ def test_features_without_derivative_are_refused_but_stepped_over(leave):
         (lambda: arc(torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(2)), r"and \(2,\)"),
         (lambda: arc(torch.zeros(3), torch.zeros(3), torch.zeros(3)), r"got \(3,\)"),
         (lambda: perceptual_path_length(curved, *torch.zeros(2, 3)), r"\(3,\) and \(3,\)"),
+        (
+            lambda: perceptual_path_length(curved, ends()[0] * torch.nan, ends()[1]),
+            "finite z and dz",
+        ),
         (lambda: perceptual_path_length(curved, *ends(), -1.0), "above 0, got -1.0"),
     ],
 )
