@@ -24,7 +24,7 @@ _ERRORS = {
     "p": "p {:.3g}",
     "held_out_auc": "held-out AUC {:.3f}",
 }
-"""Numbers of a directions file on an attribute's error, and how they are said."""
+"""Numbers of a directions file on the error, and how they are said."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,14 @@ def open_direction(path: str, name: str | None, source: Source) -> Direction:
     k = found.names.index(name) if name is not None else 0
     scales = found.provenance.get("scale")
     scale = float(scales[k]) if scales else 1.0
-    return Direction(found.vectors[k], scale, found.names[k], found.method, _known(found))
+    return Direction(found.vectors[k], scale, found.names[k], found.method, _known(found, k))
 
 
-def _known(found: Directions) -> dict[str, float]:
-    """What `latentkit directions` measured of an attribute's error."""
+def _known(found: Directions, k: int) -> dict[str, float]:
+    """What `latentkit directions` measured of the error of the k-th direction."""
     numbers: Mapping[str, Any] = found.provenance.get("numbers", {})
-    return {name: numbers[name] for name in _ERRORS if name in numbers}
+    own = {name: numbers[name] for name in _ERRORS if name in numbers}
+    return {name: v[k] if isinstance(v, list) else v for name, v in own.items()}
 
 
 @dataclass(frozen=True)
