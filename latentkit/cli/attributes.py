@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from latentkit.cli.groups import FORMS, confounds, in_pairs, read_group
+from latentkit.cli.progress import stage
 from latentkit.cli.sources import Source
 from latentkit.latent.angles import orthogonal, without
 from latentkit.latent.attributes import Method, Strata, attribute
@@ -75,7 +76,8 @@ def find_attribute(
     if conditions is not None:
         vector = orthogonal(vector, conditions)
     sizes = {"start_images": len(start), "end_images": len(end)}
-    found = direction_report(start, end, estimator, strata=strata, seed=seed)
+    with stage("the direction's error, by resampling"):
+        found = direction_report(start, end, estimator, strata=strata, seed=seed)
     numbers = sizes | {
         "held_out_auc": found.held_out.auc,
         "p": found.p,

@@ -144,7 +144,9 @@ def write_edit(
     title = f"{direction.name} ({direction.method})"
     results.figure(sheet(rows, names, columns, title, notes), results.main.with_suffix(".png"))
     frames = [enlarged(grid(frame, len(names)), 256) for frame in edited.frames]
-    results.animation([*frames, *frames[-2:0:-1]], results.main.with_suffix(".gif"))
+    moving = [*frames, *frames[-2:0:-1]]
+    results.animation(moving, results.main.with_suffix(".gif"))
+    results.video(moving)
     arrays = {"z": found.z, "edited": edited.latents, "strengths": torch.tensor(edited.strengths)}
     latents = {name: value.numpy() for name, value in arrays.items()}
     results.arrays(results.path("latents.npz"), **latents)

@@ -17,6 +17,7 @@ def sample(  # noqa: PLR0913  (one parameter an option)
     components: int | None = None,
     bandwidth: float | None = None,
     truncation: float | None = None,
+    cutoff: int | None = None,
     data: str | None = None,
 ) -> None:
     """Draw images from the model's prior, or from a sampler fitted to its training latents.
@@ -36,6 +37,7 @@ def sample(  # noqa: PLR0913  (one parameter an option)
             (default: Scott's rule).
         truncation: less variety, safer images: in a style decoder 1 changes nothing and 0 gives the
             mean style; with a Gaussian prior, the standard deviations that no coordinate exceeds.
+        cutoff: truncate only so many style layers, the coarsest first (default: all).
         data: a data YAML, a folder of images or an .npz, instead of the model's own data.
     """
     from latentkit.cli.results import Results
@@ -46,9 +48,11 @@ def sample(  # noqa: PLR0913  (one parameter an option)
     at_least(1, count=count, columns=columns)
     results, source = Results("sample", common), open_source(model, common, data)
     source.require("decode")
+    if cutoff is not None and truncation is None:
+        raise ValueError("--cutoff is for --truncation: give both")
     if truncation is not None:
-        check_sampler(sampler, components, bandwidth)
-        images, settings = draw_truncated(source, count, common.seed, truncation, sampler)
+        check_sampler(sampler, components, bandwidth, truncated=True)
+        images, settings = draw_truncated(source, count, common.seed, truncation, cutoff)
     else:
         latents, settings = draw(source, count, common.seed, sampler, components, bandwidth)
         images = source.decode(latents)

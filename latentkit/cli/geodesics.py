@@ -1,11 +1,9 @@
 """Geodesics of the model that the user named, with a progress bar."""
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from latentkit.cli.progress import bar
 from latentkit.cli.sources import Source
 from latentkit.latent.classes import split_checked, with_classes_on_simplex
 from latentkit.latent.geodesic import geodesic
@@ -35,13 +33,8 @@ def geodesics(source: Source, a: Tensor, b: Tensor, steps: int, iterations: int 
     found = []
     for x, y in zip(torch.split(a, _PAIRS), torch.split(b, _PAIRS), strict=True):
         start, end = x.to(source.device), y.to(source.device)
-        path = geodesic(start, end, steps, decode, iterations=iterations, watch=_watch)
+        path = geodesic(start, end, steps, decode, iterations=iterations, watch=bar("geodesic"))
         inner = path[:, 1:-1]
         middle = kept(inner.flatten(0, 1)).reshape(inner.shape)
         found.append(torch.cat([x[:, None], middle.cpu(), y[:, None]], dim=1))
     return torch.cat(found)
-
-
-def _watch(iterations: Iterable[int]) -> Iterable[int]:
-    bar: Iterable[int] = tqdm(iterations, desc="geodesic", leave=False)
-    return bar

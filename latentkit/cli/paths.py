@@ -3,13 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from latentkit.cli import video
 from latentkit.cli.endpoints import endpoint
 from latentkit.cli.geodesics import geodesics
 from latentkit.cli.results import Results
@@ -24,12 +22,6 @@ from latentkit.views.figures import enlarged, grid, labelled_rows
 
 _FINER = 8  # points that measure a leg's speed, for each one that is drawn
 _CURVES = {"piecewise": {"lerp", "slerp", "matched", "geodesic"}, "spline": {"lerp", "matched"}}
-
-
-def check_video(path: Path) -> None:
-    """Refuses an .mp4 that could not be written, before the work."""
-    if path.suffix == ".mp4":
-        video.check_video()
 
 
 def chosen_methods(way: Way, source: Source) -> list[str]:
@@ -148,6 +140,4 @@ def draw(results: Results, rows: Mapping[str, Tensor], loop: bool) -> None:
         frames = [enlarged(image, 256) for image in images[:, 0]]
     moving = frames[:-1] if loop else [*frames, *frames[-2:0:-1]]
     results.animation(moving, results.main.with_suffix(".gif"))
-    if results.main.suffix == ".mp4":
-        video.write_video(moving, results.main)
-        results.files.append(results.main.name)
+    results.video(moving)

@@ -1,12 +1,11 @@
 """Directions that no group of images names: how the verbs find them, and what is known of them."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from latentkit.cli.progress import bar
 from latentkit.cli.regions import read_region
 from latentkit.cli.sources import Source
 from latentkit.latent import directions as search
@@ -103,7 +102,7 @@ def _of_weights(source: Source, wanted: Search, latent: Tensor, seed: int) -> Fo
 
 def cones(flat: Tensor, vectors: Tensor, given: Tensor | None, seed: int) -> dict[str, Any]:
     """How far other latents than (N, D) would turn principal components, without the conditions."""
-    resampled = bootstrap_pca(flat, len(vectors), seed=seed, watch=_watch)
+    resampled = bootstrap_pca(flat, len(vectors), seed=seed, watch=bar("bootstrap"))
     if given is not None:
         resampled = without(resampled.flatten(0, 1), given).reshape(resampled.shape)
     found = half_angles(vectors, resampled).tolist()
@@ -112,8 +111,3 @@ def cones(flat: Tensor, vectors: Tensor, given: Tensor | None, seed: int) -> dic
         for i, angle in enumerate(found)
     ]
     return {"cone_degrees": found, "resamples": len(resampled), "in_words": words}
-
-
-def _watch(numbers: Iterable[int]) -> Iterable[int]:
-    bar: Iterable[int] = tqdm(numbers, desc="bootstrap", leave=False)
-    return bar

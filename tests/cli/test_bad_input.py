@@ -40,6 +40,7 @@ sample AE --sampler empirical --bandwidth -1 => a bandwidth of 0 or more, got -1
 sample homeless.safetensors --sampler gmm => give --data
 sample VAE --truncation 0 => --truncation above 0 for a Gaussian prior, got 0
 sample VAE --truncation nan => Got value: nan
+sample VAE --truncation 1 --cutoff 1 => --cutoff is for a style decoder
 sample AE --truncation 1 => has no prior
 sample AE --sampler gmm --truncation 1 => expected --truncation with --sampler prior alone, got gmm
 sample VAE --truncation 1 --bandwidth 1 => --bandwidth with --sampler empirical alone, got prior

@@ -140,6 +140,16 @@ def test_an_edit_moves_the_encoded_image_by_its_scale(ok, place, digits, axes):
         assert gif.n_frames > 10
 
 
+def test_an_edit_can_be_a_film(ok, place, axes):
+    av = pytest.importorskip("av")
+    words = ["--directions", "d.safetensors", "--count", 1, "--out", "moved.mp4"]
+    ok("edit", "vae.safetensors", *words)
+    files = {"moved.png", "moved.gif", "moved.mp4", "moved_latents.npz"}
+    assert set(result(place / "moved.json")["files"]) == files
+    with av.open(str(place / "moved.mp4")) as film:
+        assert len([*film.decode(video=0)]) == 25 + 23
+
+
 def test_an_edit_tells_what_directions_measured(ok, place):
     groups = ["--method", "attribute", "--start", "label:0", "--end", "label:1", "--limit", 300]
     ok("directions", "vae.safetensors", *groups, "--out", "known.safetensors")
@@ -268,3 +278,22 @@ def test_truncated_samples_are_drawn_again_and_styles_move_to_their_mean(ok, for
     small = sheets[2][::times, ::times, 0][2:5]
     assert np.array_equal(small[:, 2:14], small[:, 16:28])  # every image is the mean's
     assert abs(small[:, 2:14].mean() - 127.5) < 3
+
+
+def test_a_cutoff_leaves_fine_styles_alone(ok, typed, foreign):
+    sheets = []
+    for words in ([], ["--truncation", 0, "--cutoff", 2]):
+        ok("sample", "foreign_edits:styles", "--count", 1, "--columns", 1, *words, "--out", "s.png")
+        sheet = np.array(Image.open(foreign / "s.png").convert("L")).astype(int)
+        times = sheet.shape[0] // 16
+        sheets.append(sheet[::times, ::times][3, 2:14].reshape(3, 4)[:, 1])
+    assert result(foreign / "s.json")["settings"]["cutoff"] == 2
+    assert abs(sheets[1][:2] - 127).max() < 4  # the mean's
+    assert sheets[1][2] == sheets[0][2]
+    for words, message in (
+        (["--truncation", "0.5", "--cutoff", "4"], "expected a cutoff from 0 to the number"),
+        (["--cutoff", "1"], "--cutoff is for --truncation"),
+    ):
+        done = typed("sample", "foreign_edits:styles", *words, "--out", "no.png")
+        assert done.code == 2
+        assert message in done.err
