@@ -75,9 +75,11 @@ def test_linear_ones_are_scikit_learns_and_carry_gradients(decomposition, both):
     assert torch.allclose(model.decode(z).flatten(1), back, atol=1e-10)
     change = pushforward(model.decode, z[:2], torch.ones(2, 5).double())
     step = (model.decode(z[:2] + 1e-6) - model.decode(z[:2] - 1e-6)) / 2e-6
-    assert torch.allclose(change, step, atol=1e-6)
-    found = invert(model.decode, x[:2], z[:2] + 0.1, steps=60, lr=0.02)
-    assert (found.history[-1] < 0.7 * found.history[0]).all()
+    inside = ((here := model.decode(z[:2])) > 1e-3) & (here < 1 - 1e-3)  # off the clamp's corners
+    assert inside.double().mean() > 0.5
+    assert torch.allclose(change[inside], step[inside], atol=1e-6)
+    found = invert(model.decode, here, z[:2] + 0.1, steps=60, lr=0.02)
+    assert (found.history[-1] < 0.1 * found.history[0]).all()
     if both:
         change = pushforward(model.encode, x[:2], x[2:4])
         assert torch.allclose(change, model.encode(x[:2] + x[2:4]) - model.encode(x[:2]))
