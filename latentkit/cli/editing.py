@@ -1,10 +1,6 @@
 """The verb that moves real images along a direction: edit."""
 
-from typing import Literal
-
-from latentkit.cli.parser import Common
-
-Part = Literal["train", "val", "test"]
+from latentkit.cli.parser import Common, Split
 
 
 def edit(  # noqa: PLR0913  (one parameter an option)
@@ -14,7 +10,7 @@ def edit(  # noqa: PLR0913  (one parameter an option)
     directions: str,
     name: str | None = None,
     images: list[str] | None = None,
-    split: Part = "test",
+    split: Split = "test",
     count: int = 4,
     strengths: list[float] | None = None,
     steps: int | None = None,

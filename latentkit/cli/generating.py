@@ -2,9 +2,7 @@
 
 from typing import Literal
 
-from latentkit.cli.parser import Common
-
-Part = Literal["train", "val", "test"]
+from latentkit.cli.parser import Common, Split
 
 
 def sample(  # noqa: PLR0913  (one parameter an option)
@@ -65,7 +63,7 @@ def reconstruct(
     common: Common,
     *,
     data: str | None = None,
-    split: Part = "test",
+    split: Split = "test",
     count: int = 32,
 ) -> None:
     """Encode and decode images: each row of originals stands above its reconstructions.
@@ -98,7 +96,7 @@ def encode(
     common: Common,
     *,
     data: str | None = None,
-    split: Part = "test",
+    split: Split = "test",
     limit: int | None = None,
     projector: str | None = None,
 ) -> None:

@@ -2,9 +2,7 @@
 
 from typing import Literal
 
-from latentkit.cli.parser import Common
-
-Part = Literal["train", "val", "test"]
+from latentkit.cli.parser import Common, Split
 
 
 def cluster(
@@ -14,7 +12,7 @@ def cluster(
     method: Literal["kmeans", "gmm", "spectral", "hdbscan", "dec", "encoder"] = "kmeans",
     clusters: int | Literal["auto"] | None = None,
     data: str | None = None,
-    split: Part = "test",
+    split: Split = "test",
     limit: int | None = None,
 ) -> None:
     """Cluster a data set in latent space, and score it against labels where there are any.

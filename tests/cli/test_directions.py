@@ -9,11 +9,12 @@ import latentkit
 from latentkit.cli.regions import read_region
 from latentkit.latent.attributes import attribute
 from latentkit.latent.component_cones import bootstrap_pca, half_angles
-from latentkit.latent.directions import jacobian, sefa
+from latentkit.latent.directions import sefa
 from latentkit.latent.region import leakage
 from latentkit.latent.report import direction_report
 from latentkit.store import fingerprint, load_directions
 from tests.cli.conftest import result
+from tests.latent.dense import jacobian
 
 ATTRIBUTE = ["--method", "attribute"]
 OUT = "outputs/directions/directions.safetensors"

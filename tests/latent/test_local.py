@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from latentkit.latent.derivative import pullback, pushforward
-from latentkit.latent.directions import jacobian
 from latentkit.latent.local import local
+from tests.latent.dense import jacobian
 from tests.latent.test_directions import decoder, matrix, orthonormal, same_up_to_sign, signs_fixed
 
 
