@@ -298,6 +298,13 @@ def augmentation(content: dict) -> list[str]:
     return [first, *rest, made_on(content["machine"])]
 
 
+def latent(content: dict) -> list[str]:
+    """What wrapping a network costs."""
+    from latent import markdown
+
+    return [*markdown(content), made_on(content["machine"])]
+
+
 def _nearest(row: dict) -> str:
     return f"{row['nearest']:.2f}"
 
@@ -310,6 +317,7 @@ def main() -> None:
         "training": speed,
         "samplers": samplers,
         "augmentation": augmentation,
+        "latent": latent,
     }
     parts = [
         "# Benchmarks",

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from latentkit.cli.groups import FORMS, confounds, in_pairs, read_group
+from latentkit.cli.progress import stage
 from latentkit.cli.sources import Source
 from latentkit.latent.angles import orthogonal, without
 from latentkit.latent.attributes import Method, Strata, attribute
@@ -40,7 +41,7 @@ def read_groups(
     source.require("encode")
     start, end = (read_group(source, name, limit) for name in (names[0], names[1]))
     strata = confounds(source, start, end, confound) if estimator == "balanced" else None
-    latents = [source.encode(group.images) for group in (start, end)]
+    latents = [source.encode(group.images).flatten(1) for group in (start, end)]
     if estimator == "paired":
         rows = in_pairs(start, end)
         latents = [z[chosen] for z, chosen in zip(latents, rows, strict=True)]
@@ -59,10 +60,14 @@ def find_attribute(
         seed: of the statistics.
 
     Returns:
-        The vector (1, D), the most telling numbers, and the whole uncertainty. Of a group of one
-        image there is none.
+        The vector (1, D), the most telling numbers, and the whole uncertainty.
     """
     start, end, strata = groups.start, groups.end, groups.strata
+    if min(len(start), len(end)) < 2:
+        raise ValueError(
+            "expected groups of 2 images or more, since one says nothing of the direction's error, "
+            f"got {len(start)} in --start and {len(end)} in --end"
+        )
     if conditions is not None:
         orthogonal(attribute(start, end, estimator, strata=strata), conditions)  # or a plain error
         # In what the conditions leave, so that the statistics are those of the conditioned one.
@@ -71,9 +76,8 @@ def find_attribute(
     if conditions is not None:
         vector = orthogonal(vector, conditions)
     sizes = {"start_images": len(start), "end_images": len(end)}
-    if min(sizes.values()) < 2:
-        return vector[None], sizes, {"warnings": ["a group of one image says nothing of its error"]}
-    found = direction_report(start, end, estimator, strata=strata, seed=seed)
+    with stage("the direction's error, by resampling"):
+        found = direction_report(start, end, estimator, strata=strata, seed=seed)
     numbers = sizes | {
         "held_out_auc": found.held_out.auc,
         "p": found.p,

@@ -1,27 +1,48 @@
 """New labelled latents for the verb `augment`."""
 
+import hashlib
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from latentkit.cli.geodesics import geodesics
 from latentkit.cli.sources import Source
 from latentkit.latent.augment import between, mixup, smote
+from latentkit.latent.classes import with_classes_on_simplex
+from latentkit.latent.interpolate import Interpolation, mixed, slerp
 from latentkit.latent.perturb import along, gaussian, jitter
 from latentkit.latent.training_set import Augmented, TrainLatents
+from latentkit.priors import GaussianOneHot
 from latentkit.store import load_directions
+
+_ITERATIONS = 50  # of a geodesic, one point of which is used
 
 
 def training_latents(source: Source, limit: int | None) -> TrainLatents:
-    """The first latents of the training split, and the numbers after it as held out."""
+    """The first latents of the training split; the numbers after it, and theirs, are held out."""
     splits = source.data.splits
     images, labels = source.images("train", limit)
     if (labels < 0).any():
         raise ValueError("augment needs labels: the data has none (give --data with classes)")
     first = len(splits.train)
     held_out = torch.arange(first, first + len(splits.val) + len(splits.test))
-    return TrainLatents(source.encode(images), labels, torch.arange(len(images)), held_out)
+    others = [source.images(split)[0] for split in ("val", "test")]
+    latents = _encode_once(source, torch.cat([images, *others]))
+    own, theirs = latents[: len(images)], latents[len(images) :]
+    return TrainLatents(own, labels, torch.arange(len(own)), held_out, theirs)
+
+
+def _encode_once(source: Source, images: Tensor) -> Tensor:
+    """Latents (N, *Z), the very same for copies of an image, which other batches round apart."""
+    seen: dict[bytes, int] = {}
+    digests = (hashlib.blake2b(image.tobytes()).digest() for image in images.numpy())
+    first = torch.tensor([seen.setdefault(digest, k) for k, digest in enumerate(digests)])
+    kept, place = first.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    return source.encode(images[kept])[place]
 
 
 def make(
@@ -59,13 +80,40 @@ def make(
         used = 0.3 if strength is None else strength
         new = jitter(train, per_class, source.model.prior, used, generator)
         return new, {"strength": used}
+    return _joined(source, train, method, per_class, generator)
+
+
+def _joined(
+    source: Source, train: TrainLatents, method: str, per_class: int, generator: torch.Generator
+) -> tuple[Augmented, dict[str, Any]]:
+    """By the methods that join several latents."""
+    if method in {"slerp", "geodesic"}:
+        path, how = _path(source, method)
+        return between(train, per_class, path, generator=generator), how
     if method == "mixup":
         classes = int(train.labels.max()) + 1
         return mixup(train, per_class * classes, classes, generator=generator), {}
     if method == "gaussian":
-        return gaussian(train, per_class, generator), {}
-    within = smote if method == "smote" else between
-    return within(train, per_class, generator=generator), {}
+        return _kept(source, gaussian(train, per_class, generator)), {}
+    return smote(train, per_class, generator=generator), {}
+
+
+def _path(source: Source, method: str) -> tuple[Interpolation, dict[str, Any]]:
+    """What joins two latents of a class, and what is to be said of it."""
+    if method == "geodesic":
+        return partial(geodesics, source, iterations=_ITERATIONS), {"iterations": _ITERATIONS}
+    prior = getattr(source.model, "prior", None)
+    if isinstance(prior, GaussianOneHot):  # arcs would leave the simplex of its classes
+        return partial(mixed, prior=prior), {"path": "matched, classes by shares"}
+    return slerp, {}
+
+
+def _kept(source: Source, new: Augmented) -> Augmented:
+    """The same with the classes of a ClusterGAN moved back onto their simplex."""
+    prior = getattr(source.model, "prior", None)
+    if not isinstance(prior, GaussianOneHot):
+        return new
+    return replace(new, z=with_classes_on_simplex(new.z, prior))
 
 
 def _along(
@@ -82,7 +130,7 @@ def _along(
     found.check(source.fingerprint)
     vector = found.vectors[0]
     far = strength * (train.flat @ vector.flatten().to(train.flat)).std().item()
-    new = along(train, per_class, vector, (-far, far), generator)
+    new = _kept(source, along(train, per_class, vector, (-far, far), generator))
     return new, {"strength": strength, "direction": found.names[0]}
 
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from torch import Tensor
-from tqdm import tqdm
 
+from latentkit.cli.progress import bar, stage
 from latentkit.cli.sources import Source
 from latentkit.latent.choose import Criterion, choose_k
 from latentkit.latent.cluster import Clustering, gmm, kmeans, stability
@@ -30,7 +30,8 @@ def find(
 ) -> Tensor:
     """Clusters (N,) of images (N, C, *S) with latents (N, D); -1 is noise."""
     if method != "encoder":
-        return fitted(method, count, seed)(latents).labels
+        with stage(f"clusters by {method}"):
+            return fitted(method, count, seed)(latents).labels
     source.require("cluster")
     with torch.no_grad():
         batches = torch.split(images, 256)
@@ -70,14 +71,11 @@ def number(
     if most < 2:
         raise ValueError(f"expected 4 images or more for --clusters auto, got {len(some)}")
     by: Criterion = "bic" if method == "gmm" else "silhouette"
-    bar = tqdm(total=most - 1, desc="number of clusters", leave=False)
 
     def one(z: Tensor, k: int) -> Clustering:
-        bar.update()
         return spectral(z, k, seed) if method == "spectral" else kmeans(z, k, seed)
 
-    with bar:
-        choice = choose_k(some, range(2, most + 1), by, one, seed)
+    choice = choose_k(some, range(2, most + 1), by, one, seed, bar("number of clusters"))
     return choice.k, {"chosen_by": choice.by, "table": choice.table}
 
 
@@ -93,7 +91,9 @@ def quality(latents: Tensor, found: Tensor, method: str, count: int, seed: int) 
     if method == "hdbscan":  # a resample has fewer latents, so its clusters are smaller
         count = max(2, round(count * len(some) / len(latents)))
     fit, distinct = fitted(method, count, seed), method in {"spectral", "hdbscan"}
-    return numbers | {"stability": stability(some, fit, repeats=5, seed=seed, distinct=distinct)}
+    watch = bar("stability")
+    again = stability(some, fit, repeats=5, seed=seed, distinct=distinct, watch=watch)
+    return numbers | {"stability": again}
 
 
 def agreement(labels: Tensor, clusters: Tensor) -> dict[str, float]:
@@ -127,6 +127,7 @@ def flat_map(latents: Tensor, clusters: Tensor, title: str, what: str = "latents
     start = PCA(2, random_state=0).fit_transform(some) if some.shape[1] > 2 else some
     start = start / (start[:, 0].std() + 1e-12) * 1e-4  # the scale t-SNE starts from
     settings = {"init": start, "random_state": 0, "perplexity": min(30, len(some) // 4)}
-    points = TSNE(2, **settings).fit_transform(some)
+    with stage("t-SNE"):
+        points = TSNE(2, **settings).fit_transform(some)
     note = f"{title}\nt-SNE of {len(some)} {what}: distances between groups mean little"
     return cluster_map(points, clusters[:_FOR_MAP].numpy(), None, note)

@@ -1,10 +1,6 @@
 """The verb that moves real images along a direction: edit."""
 
-from typing import Literal
-
-from latentkit.cli.parser import Common
-
-Part = Literal["train", "val", "test"]
+from latentkit.cli.parser import Common, Split
 
 
 def edit(  # noqa: PLR0913  (one parameter an option)
@@ -14,7 +10,7 @@ def edit(  # noqa: PLR0913  (one parameter an option)
     directions: str,
     name: str | None = None,
     images: list[str] | None = None,
-    split: Part = "test",
+    split: Split = "test",
     count: int = 4,
     strengths: list[float] | None = None,
     steps: int | None = None,
@@ -24,7 +20,8 @@ def edit(  # noqa: PLR0913  (one parameter an option)
     """Move images along a latent direction, with a sweep of strengths.
 
     Images are encoded, or inverted in a model without an encoder. Writes a sheet (.png), an
-    animation (.gif) and the edited latents (.npz), and says what is known of the direction's error.
+    animation (.gif, and .mp4 if --out ends in it) and the edited latents (.npz), and says what is
+    known of the direction's error.
 
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
@@ -47,7 +44,7 @@ def edit(  # noqa: PLR0913  (one parameter an option)
 
     at_least(0, steps=steps)
     at_least(1, count=count, starts=starts)
-    results = Results("edit", common, (".png", ".gif"))
+    results = Results("edit", common, (".png", ".gif", ".mp4"))
     source = open_source(model, common, data)
     source.require("decode")
     direction = open_direction(directions, name, source)

@@ -19,11 +19,12 @@ from latentkit.views.sheets import sheet
 
 _FRAMES = 25  # of the animation, one way
 _ERRORS = {
-    "cone_degrees": "95 % cone {:.1f} degrees",
+    "corrected_cone_degrees": "within {:.1f} degrees of the true direction (95 %)",
+    "cone_degrees": "bootstrap cone {:.1f} degrees, less than its error for few images",
     "p": "p {:.3g}",
     "held_out_auc": "held-out AUC {:.3f}",
 }
-"""Numbers of a directions file on an attribute's error, and how they are said."""
+"""Numbers of a directions file on the error, and how they are said."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +50,19 @@ def open_direction(path: str, name: str | None, source: Source) -> Direction:
     """Reads one direction; refuses those of another model or another space."""
     found = load_directions(path)
     found.check(source.fingerprint)
-    if found.space != "z":
-        raise ValueError(
-            f"expected directions of the latents (space z) that decode takes, {path} holds "
-            f"directions of {found.space}"
-        )
     if name is not None and name not in found.names:
         raise ValueError(f"no direction {name!r} in {path}: expected one of {list(found.names)}")
     k = found.names.index(name) if name is not None else 0
     scales = found.provenance.get("scale")
     scale = float(scales[k]) if scales else 1.0
-    return Direction(found.vectors[k], scale, found.names[k], found.method, _known(found))
+    return Direction(found.vectors[k], scale, found.names[k], found.method, _known(found, k))
 
 
-def _known(found: Directions) -> dict[str, float]:
-    """What `latentkit directions` measured of an attribute's error."""
+def _known(found: Directions, k: int) -> dict[str, float]:
+    """What `latentkit directions` measured of the error of the k-th direction."""
     numbers: Mapping[str, Any] = found.provenance.get("numbers", {})
-    return {name: numbers[name] for name in _ERRORS if name in numbers}
+    own = {name: numbers[name] for name in _ERRORS if name in numbers}
+    return {name: v[k] if isinstance(v, list) else v for name, v in own.items()}
 
 
 @dataclass(frozen=True)
@@ -147,7 +144,9 @@ def write_edit(
     title = f"{direction.name} ({direction.method})"
     results.figure(sheet(rows, names, columns, title, notes), results.main.with_suffix(".png"))
     frames = [enlarged(grid(frame, len(names)), 256) for frame in edited.frames]
-    results.animation([*frames, *frames[-2:0:-1]], results.main.with_suffix(".gif"))
+    moving = [*frames, *frames[-2:0:-1]]
+    results.animation(moving, results.main.with_suffix(".gif"))
+    results.video(moving)
     arrays = {"z": found.z, "edited": edited.latents, "strengths": torch.tensor(edited.strengths)}
     latents = {name: value.numpy() for name, value in arrays.items()}
     results.arrays(results.path("latents.npz"), **latents)
@@ -161,7 +160,10 @@ def write_edit(
 
 def _notes(direction: Direction, found: Inversion, encoded: bool) -> list[str]:
     """What to know under the picture: the unit, the error of the latents and of the direction."""
-    known = ", ".join(_ERRORS[name].format(value) for name, value in direction.known.items())
+    shown = {**direction.known}
+    if "corrected_cone_degrees" in shown:  # which says what the bootstrap alone leaves out
+        shown.pop("cone_degrees", None)
+    known = ", ".join(_ERRORS[name].format(value) for name, value in shown.items())
     steps = len(found.history) - 1
     way = "encoded" if encoded else "inverted"
     way += f" and refined in {steps} steps" * bool(encoded and steps)

@@ -1,10 +1,6 @@
 """Verbs that judge and hand on: evaluate, report, export."""
 
-from typing import Literal
-
-from latentkit.cli.parser import Common
-
-Part = Literal["train", "val", "test"]
+from latentkit.cli.parser import Common, Split
 
 
 def evaluate(
@@ -12,7 +8,7 @@ def evaluate(
     common: Common,
     *,
     data: str | None = None,
-    split: Part = "test",
+    split: Split = "test",
     limit: int | None = None,
     features: str | None = None,
     samples: int | None = None,

@@ -16,18 +16,19 @@ def directions(  # noqa: PLR0913  (one parameter an option)
     estimator: Literal["centroid", "balanced", "paired", "svm", "lda"] = "centroid",
     confound: str | None = None,
     region: str | None = None,
+    normalize: bool = False,
     conditions: list[str] | None = None,
     data: str | None = None,
     limit: int = 5000,
 ) -> None:
     """Find latent directions and write them to a file (.safetensors) for `explain`.
 
-    pca: where encoded training images vary most. sefa: what moves the decoder's first layer most.
-    attribute: from one group of images to another, with what is known of its error (--start, --end:
-    label:3; name:TEXT or without:TEXT, a regular expression in the image's name;
-    attribute:NAME=NUMBER; or a folder of images). jacobian: what changes the image most around one
-    latent. region: what changes one region of that image and hardly the rest. axes: the coordinates
-    that vary most.
+    pca: where encoded training images vary most, each with its bootstrap cone. sefa: what moves the
+    decoder's first layer most. attribute: from one group of images to another, with what is known
+    of its error (--start, --end: label:3; name:TEXT or without:TEXT, a regular expression in the
+    image's name; attribute:NAME=NUMBER; or a folder of images; two images or more each). jacobian:
+    what changes the image most around one latent. region: what changes one region of that image and
+    hardly the rest. axes: the coordinates that vary most.
 
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
@@ -39,13 +40,16 @@ def directions(  # noqa: PLR0913  (one parameter an option)
         estimator: of an attribute; paired joins images whose names are alike but for TEXT.
         confound: what balanced balances, label or attribute:NAME (default: label).
         region: left, right, top, bottom, center, or an image file that is white inside.
+        normalize: true brings the rows of SeFa's weight to unit length first, as the code released
+            with it does and the paper does not say.
         conditions: directions to leave alone, FILE or FILE:NAME.
         data: a data YAML, a folder of images or an .npz, instead of the model's own data.
         limit: training images to look at, at most.
     """
     from latentkit.cli.results import Results
-    from latentkit.cli.search import Search, find_directions
+    from latentkit.cli.search import find_directions
     from latentkit.cli.sources import at_least, open_source
+    from latentkit.cli.unsupervised import Search
     from latentkit.store import save_directions
 
     at_least(1, count=count, limit=limit)
@@ -57,16 +61,20 @@ def directions(  # noqa: PLR0913  (one parameter an option)
         raise ValueError(f"--confound is for --estimator balanced, got {estimator}")
     if (method == "region") != (region is not None):
         raise ValueError(f"--region is for --method region, and it needs one, got {method}")
+    if normalize and method != "sefa":
+        raise ValueError(f"--normalize is for --method sefa, got {method}")
     results = Results("directions", common, (".safetensors",))
     source = open_source(model, common, data)
-    wanted = Search(method, count, limit, start, end, estimator, confound or "label", region)
+    wanted = Search(
+        method, count, limit, start, end, estimator, confound or "label", region, normalize
+    )
     found = find_directions(source, wanted, common.seed, conditions)
     save_directions(found, results.main)
     results.files.append(results.main.name)
     numbers = {"directions": len(found.names), **found.provenance["numbers"]}
     numbers |= {"uncertainty": found.uncertainty} if found.uncertainty else {}
     results.finish(numbers, source, method=method, names=found.names)
-    for sentence in found.uncertainty.get("in_words", found.uncertainty.get("warnings", [])):
+    for sentence in found.uncertainty.get("in_words", []):
         print(f"  {sentence}")
 
 
@@ -102,8 +110,9 @@ def explain(  # noqa: PLR0913  (one parameter an option)
     """
     from latentkit.cli.atlas import explain_directions, explain_scores
     from latentkit.cli.results import Results
-    from latentkit.cli.search import Search, find_directions
+    from latentkit.cli.search import find_directions
     from latentkit.cli.sources import at_least, open_source
+    from latentkit.cli.unsupervised import Search
     from latentkit.store import load_directions
 
     at_least(1, images=images)

@@ -2,9 +2,7 @@
 
 from typing import Literal
 
-from latentkit.cli.parser import Common
-
-Part = Literal["train", "val", "test"]
+from latentkit.cli.parser import Common, Split
 
 
 def sample(  # noqa: PLR0913  (one parameter an option)
@@ -17,6 +15,7 @@ def sample(  # noqa: PLR0913  (one parameter an option)
     components: int | None = None,
     bandwidth: float | None = None,
     truncation: float | None = None,
+    cutoff: int | None = None,
     data: str | None = None,
 ) -> None:
     """Draw images from the model's prior, or from a sampler fitted to its training latents.
@@ -36,6 +35,7 @@ def sample(  # noqa: PLR0913  (one parameter an option)
             (default: Scott's rule).
         truncation: less variety, safer images: in a style decoder 1 changes nothing and 0 gives the
             mean style; with a Gaussian prior, the standard deviations that no coordinate exceeds.
+        cutoff: truncate only so many style layers, the coarsest first (default: all).
         data: a data YAML, a folder of images or an .npz, instead of the model's own data.
     """
     from latentkit.cli.results import Results
@@ -46,9 +46,11 @@ def sample(  # noqa: PLR0913  (one parameter an option)
     at_least(1, count=count, columns=columns)
     results, source = Results("sample", common), open_source(model, common, data)
     source.require("decode")
+    if cutoff is not None and truncation is None:
+        raise ValueError("--cutoff is for --truncation: give both")
     if truncation is not None:
-        check_sampler(sampler, components, bandwidth)
-        images, settings = draw_truncated(source, count, common.seed, truncation, sampler)
+        check_sampler(sampler, components, bandwidth, truncated=True)
+        images, settings = draw_truncated(source, count, common.seed, truncation, cutoff)
     else:
         latents, settings = draw(source, count, common.seed, sampler, components, bandwidth)
         images = source.decode(latents)
@@ -61,7 +63,7 @@ def reconstruct(
     common: Common,
     *,
     data: str | None = None,
-    split: Part = "test",
+    split: Split = "test",
     count: int = 32,
 ) -> None:
     """Encode and decode images: each row of originals stands above its reconstructions.
@@ -94,7 +96,7 @@ def encode(
     common: Common,
     *,
     data: str | None = None,
-    split: Part = "test",
+    split: Split = "test",
     limit: int | None = None,
     projector: str | None = None,
 ) -> None:

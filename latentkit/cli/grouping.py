@@ -2,9 +2,7 @@
 
 from typing import Literal
 
-from latentkit.cli.parser import Common
-
-Part = Literal["train", "val", "test"]
+from latentkit.cli.parser import Common, Split
 
 
 def cluster(
@@ -14,7 +12,7 @@ def cluster(
     method: Literal["kmeans", "gmm", "spectral", "hdbscan", "dec", "encoder"] = "kmeans",
     clusters: int | Literal["auto"] | None = None,
     data: str | None = None,
-    split: Part = "test",
+    split: Split = "test",
     limit: int | None = None,
 ) -> None:
     """Cluster a data set in latent space, and score it against labels where there are any.
@@ -58,8 +56,10 @@ def augment(
     model: str,
     common: Common,
     *,
-    method: Literal["smote", "mixup", "gaussian", "jitter", "direction", "slerp"] = "smote",
-    per_class: int = 100,
+    method: Literal[
+        "smote", "mixup", "gaussian", "jitter", "direction", "slerp", "geodesic"
+    ] = "smote",
+    per_class: int | None = None,
     directions: str | None = None,
     strength: float | None = None,
     data: str | None = None,
@@ -70,6 +70,9 @@ def augment(
     smote: between near images of a class. mixup: between any two. gaussian: of a normal
     distribution fitted to each class. jitter: an image with noise of the prior. direction: an image
     moved along the first direction of a file. slerp: on arcs between two images of a class.
+    geodesic: on the paths between them whose images change least, which takes long. A ClusterGAN's
+    classes stay shares that sum to 1. An image of the training split that equals one of another
+    split in its latents is refused.
 
     Writes an .npz with the images `x` (uint8, N, H, W, C), their labels `y` (for mixup: the larger
     share; `soft` holds all shares), latents `z` and, but for gaussian, `parents`: the numbers of
@@ -79,7 +82,7 @@ def augment(
         model: a model file, run folder, .ckpt or package.module:factory.
         common: options of every verb.
         method: how to make them.
-        per_class: new images for each class.
+        per_class: new images for each class (default: 100; geodesic: 10).
         directions: a file that `latentkit directions` wrote, for --method direction.
         strength: of the noise beside the latent (jitter; default 0.3), or how far to move at most
             either way, in standard deviations along the direction (direction; default 1).
@@ -97,10 +100,11 @@ def augment(
     results, source = Results("augment", common, (".npz",)), open_source(model, common, data)
     source.require("encode", "decode")
     train = training_latents(source, limit)
+    per_class = per_class or (10 if method == "geodesic" else 100)
     new, used = make(source, train, method, per_class, (directions, strength), common.seed)
     decoded = source.decode(new.z)
     results.arrays(None, **arrays_of(new, decoded, int(train.labels.max()) + 1))
     shown = torch.linspace(0, len(decoded) - 1, min(len(decoded), 80)).long()
     results.image(grid(decoded[shown], 8), results.main.with_suffix(".png"))
     numbers = {"images": len(new.z), "from": len(train)}
-    results.finish(numbers, source, method=method, **used)
+    results.finish(numbers, source, method=method, per_class=per_class, **used)

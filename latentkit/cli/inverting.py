@@ -1,10 +1,6 @@
 """The verb that finds the latents of given images: invert."""
 
-from typing import Literal
-
-from latentkit.cli.parser import Common
-
-Part = Literal["train", "val", "test"]
+from latentkit.cli.parser import Common, Split
 
 
 def invert(  # noqa: PLR0913  (one parameter an option)
@@ -12,7 +8,7 @@ def invert(  # noqa: PLR0913  (one parameter an option)
     common: Common,
     *,
     images: list[str] | None = None,
-    split: Part = "test",
+    split: Split = "test",
     count: int = 8,
     steps: int = 300,
     starts: int = 512,
@@ -55,7 +51,7 @@ def invert(  # noqa: PLR0913  (one parameter an option)
     originals, names = choose_images(source, images, split, count)
     search = Search(steps, starts, common.seed, features, prior_weight)
     found = search.run(source, originals)
-    other: Part = "test" if split == "val" and not images else "val"
+    other: Split = "test" if split == "val" and not images else "val"
     outside, how = judge(found, source, search, other, reference)
     started = source.decode(found.start)
     results.figure(picture(originals, started, found, names, outside))

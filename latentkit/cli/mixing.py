@@ -16,6 +16,7 @@ from latentkit.latent.activations import (
 )
 from latentkit.latent.style import parse_layers, style_grid
 from latentkit.protocols import StyleDecoder
+from latentkit.store.identity import modules_in
 
 
 @torch.no_grad()
@@ -42,15 +43,25 @@ def mixed_images(
         count = model.to_styles(kept[:1]).shape[1]
         chosen = parse_layers(layers or ["coarse"], count)
         return style_grid(model, kept, given, chosen).cpu(), f"style mixing of layers {chosen}"
-    if not isinstance(model, nn.Module):
-        raise ValueError(
-            f"expected a model with to_styles and from_styles, or an nn.Module, got {source.name}"
-        )
-    layer = _one_layer(layers) or _middle(source, model, kept[:1])
-    mask = _mask(activation_shape(model.decode, model, layer, kept[:1]), region)  # type: ignore[arg-type]
-    images = activation_grid(model.decode, model, layer, kept, given, mask)  # type: ignore[arg-type]
+    network = _network(source)
+    layer = _one_layer(layers) or _middle(source, network, kept[:1])
+    mask = _mask(activation_shape(model.decode, network, layer, kept[:1]), region)
+    images = activation_grid(model.decode, network, layer, kept, given, mask)
     part = f"the {region} half" if region else "half of the channels"
     return images.cpu(), f"activation mixing of {part} at layer {layer}"
+
+
+def _network(source: Source) -> nn.Module:
+    """The model itself, or the networks that an object holds, as 0, 1, ..."""
+    if isinstance(source.model, nn.Module):
+        return source.model
+    networks = modules_in(source.model)
+    if not networks:
+        raise ValueError(
+            "expected a model with to_styles and from_styles, or one that is or holds nn.Modules, "
+            f"got {source.name}"
+        )
+    return nn.ModuleList(networks)
 
 
 def _one_layer(layers: Sequence[str] | None) -> str | None:
@@ -67,12 +78,12 @@ def _mask(shape: tuple[int, ...], region: Region | None) -> Tensor:
     return channel_mask(shape, 0.5) if region is None else region_mask(shape, region)
 
 
-def _middle(source: Source, model: nn.Module, z: Tensor) -> str:
+def _middle(source: Source, network: nn.Module, z: Tensor) -> str:
     """The first layer, in order of execution, whose activation has the coarsest spatial size."""
     best: tuple[int, str] | None = None
-    for name in activation_layers(model):
+    for name in activation_layers(network):
         try:
-            shape = activation_shape(model.decode, model, name, z)  # type: ignore[arg-type]
+            shape = activation_shape(source.model.decode, network, name, z)
         except ValueError:
             continue  # not on the way from latent to image
         if len(shape) > 1 and (best is None or shape[-1] < best[0]):

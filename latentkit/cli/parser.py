@@ -6,7 +6,7 @@ import typing
 from argparse import SUPPRESS, Action, HelpFormatter
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser
@@ -22,6 +22,8 @@ class _Formatter(HelpFormatter):
 
 
 Verb = Callable[..., object]
+Split: TypeAlias = Literal["train", "val", "test"]
+"""A part of a data set; `data.base.Split` is the same, but its module takes long to import."""
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,19 @@
 """What `latentkit interpolate` walks along, draws and measures."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from latentkit.cli import video
 from latentkit.cli.endpoints import endpoint
+from latentkit.cli.geodesics import geodesics
 from latentkit.cli.results import Results
 from latentkit.cli.sources import Source
 from latentkit.cli.walking import Way
 from latentkit.latent.curves import catmull_rom, even, spline
-from latentkit.latent.geodesic import geodesic
 from latentkit.latent.interpolate import lerp, matched, mixed, slerp, through
 from latentkit.latent.render import decode_path
 from latentkit.metrics.geometry import energy, gain, path_length
@@ -25,12 +22,6 @@ from latentkit.views.figures import enlarged, grid, labelled_rows
 
 _FINER = 8  # points that measure a leg's speed, for each one that is drawn
 _CURVES = {"piecewise": {"lerp", "slerp", "matched", "geodesic"}, "spline": {"lerp", "matched"}}
-
-
-def check_video(path: Path) -> None:
-    """Refuses an .mp4 that could not be written, before the work."""
-    if path.suffix == ".mp4":
-        video.check_video()
 
 
 def chosen_methods(way: Way, source: Source) -> list[str]:
@@ -115,20 +106,13 @@ class Walk:
     def _leg(self, a: Tensor, b: Tensor, steps: int) -> Tensor:
         """All legs at once: (K - 1, steps, *Z)."""
         if self.method == "geodesic":
-            self.source.decode(a[:1])  # a model that refuses these latents says so in one sentence
-            device, decode = self.source.device, self.source.model.decode
-            return geodesic(a.to(device), b.to(device), steps, decode, watch=_watch).cpu()
+            return geodesics(self.source, a, b, steps)
         if self.method == "matched":
             prior = self.source.model.prior
             if isinstance(prior, GaussianOneHot):
                 return mixed(a, b, steps, prior, self.way.class_part or "simplex")
             return matched(a, b, steps, prior)
         return {"lerp": lerp, "slerp": slerp}[self.method](a, b, steps)
-
-
-def _watch(iterations: Iterable[int]) -> Iterable[int]:
-    bar: Iterable[int] = tqdm(iterations, desc="geodesic", leave=False)
-    return bar
 
 
 def numbers(walks: Mapping[str, Walk]) -> dict[str, Any]:
@@ -156,6 +140,4 @@ def draw(results: Results, rows: Mapping[str, Tensor], loop: bool) -> None:
         frames = [enlarged(image, 256) for image in images[:, 0]]
     moving = frames[:-1] if loop else [*frames, *frames[-2:0:-1]]
     results.animation(moving, results.main.with_suffix(".gif"))
-    if results.main.suffix == ".mp4":
-        video.write_video(moving, results.main)
-        results.files.append(results.main.name)
+    results.video(moving)

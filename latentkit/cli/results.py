@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from latentkit.cli import video
 from latentkit.cli.parser import Common
 from latentkit.cli.sources import Source
 from latentkit.store import atomic, versions, write_json
@@ -37,6 +38,8 @@ class Results:
             self.main, self.json = out / (verb + endings[0]), out / "result.json"
             self.prefix = ""
         self._check_writable()
+        if self.main.suffix == ".mp4":
+            video.check_video()
         self.files: list[str] = []
 
     def _check_writable(self) -> None:
@@ -73,6 +76,12 @@ class Results:
             duration=int(1000 * seconds),
             loop=0,
         )
+
+    def video(self, frames: list[Tensor]) -> None:
+        """Writes frames (C, H, W) in [0, 1] as an .mp4, where `--out` ends in it."""
+        if self.main.suffix == ".mp4":
+            video.write_video(frames, self.main)
+            self.files.append(self.main.name)
 
     def _save(self, image: Image.Image, path: Path, **settings: Any) -> None:
         with atomic(path) as temporary:

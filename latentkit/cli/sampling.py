@@ -46,19 +46,23 @@ def draw(
     return fitted.sample(count, generator=generator), about
 
 
-def draw_truncated(source: Source, count: int, seed: int, psi: float, sampler: Sampler) -> Drawn:
+def draw_truncated(
+    source: Source, count: int, seed: int, psi: float, cutoff: int | None = None
+) -> Drawn:
     """Images (count, C, *S) of the middle of the prior, and how it was found.
 
     A style decoder's styles are moved towards their mean; in other models the Gaussian coordinates
     of the prior are drawn again where they lie beyond psi standard deviations.
     """
-    if sampler != "prior":
-        raise ValueError(f"expected --truncation with --sampler prior alone, got {sampler}")
     source.require("prior")
     prior, generator = source.model.prior, torch.Generator().manual_seed(seed)
     if isinstance(source.model, StyleDecoder):
-        images = _truncated_styles(source, count, psi, generator)
+        images = _truncated_styles(source, count, (psi, cutoff), generator)
         how = f"styles, towards the mean of {_MEAN_OF}"
+    elif cutoff is not None:
+        raise ValueError(
+            f"--cutoff is for a style decoder, {source.name} has no styles: leave it out"
+        )
     elif not isinstance(prior, Gaussian | GaussianOneHot):
         raise ValueError(
             f"--truncation needs styles or a Gaussian prior, {source.name} has a prior of "
@@ -69,12 +73,12 @@ def draw_truncated(source: Source, count: int, seed: int, psi: float, sampler: S
     else:
         images = source.decode(truncated(prior, count, psi, generator))
         how = "coordinates of the prior, drawn again"
-    return images, {"sampler": sampler, "truncated": how}
+    return images, {"sampler": "prior", "truncated": how, "cutoff": cutoff}
 
 
 @torch.no_grad()
 def _truncated_styles(
-    source: Source, count: int, psi: float, generator: torch.Generator
+    source: Source, count: int, strength: tuple[float, int | None], generator: torch.Generator
 ) -> torch.Tensor:
     model = source.model
 
@@ -84,7 +88,7 @@ def _truncated_styles(
 
     z = model.prior.sample(count, generator=generator)
     mean = mean_style(to_styles, model.prior, _MEAN_OF, generator)
-    batches = torch.split(truncate(to_styles(z), mean, psi), BATCH)
+    batches = torch.split(truncate(to_styles(z), mean, *strength), BATCH)
     return torch.cat([model.from_styles(w).cpu() for w in batches])
 
 
@@ -106,8 +110,12 @@ def _fit(
     return noisy, {"bandwidth": noisy.bandwidth}
 
 
-def check_sampler(sampler: Sampler, components: int | None, bandwidth: float | None) -> None:
+def check_sampler(
+    sampler: Sampler, components: int | None, bandwidth: float | None, truncated: bool = False
+) -> None:
     """Refuses an option of one sampler that is given with another."""
+    if truncated and sampler != "prior":
+        raise ValueError(f"expected --truncation with --sampler prior alone, got {sampler}")
     at_least(1, components=components)
     for name, value, owner in (
         ("components", components, "gmm"),

@@ -64,7 +64,6 @@ def interpolate(
 
     at_least(2, steps=way.steps)
     results = Results("interpolate", common, (".png", ".gif", ".mp4"))
-    paths.check_video(results.main)
     source = open_source(model, common, data)
     source.require("decode")
     names = [from_, *(through or []), to]

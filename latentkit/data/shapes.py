@@ -31,7 +31,7 @@ class Scenes(ImageSet):
 
     def pixels(self, rows: Tensor) -> Tensor:
         """Row numbers (n,) -> images (n, 3, H, W) float32 in [0, 1], multiples of 1/255."""
-        new = rows[~self._drawn[rows]].unique()
+        new = rows[~self._drawn[rows]].unique()  # type: ignore[no-untyped-call]
         if len(new):
             image = render(self.attribute_values[new], self.size).image
             self._images[new] = (image * 255).round().byte()

@@ -66,7 +66,7 @@ def alignment(
         )
     method = "paired" if paired else "centroid" if strata is None else "balanced"
     groups = contrast(start, end, method, strata)  # type: ignore[arg-type]  # one of the literals
-    rng = np.random.default_rng(seed)
+    rng = groups.generator(seed)
     a, b = _matched(groups, matchings, rng)
     ours = _mean_cosine(groups.end[b] - groups.start[a])
     null = []

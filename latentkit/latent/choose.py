@@ -9,6 +9,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from latentkit.latent.cluster import Clustering, kmeans, stability, to_points
+from latentkit.latent.watch import Watch
 from latentkit.metrics.internal import silhouette
 
 Criterion: TypeAlias = Literal["bic", "silhouette", "stability"]
@@ -57,6 +58,7 @@ def choose_k(
     by: Criterion = "bic",
     fit: Fit = kmeans,
     seed: int = 0,
+    watch: Watch = iter,
 ) -> Choice:
     """The number of clusters that a criterion likes best, the smallest of equals.
 
@@ -71,6 +73,7 @@ def choose_k(
         by: the criterion.
         fit: what finds the clusters that "silhouette" and "stability" judge.
         seed: of the starts, samples and resamples.
+        watch: given the numbers to try, ascending; a progress bar, for example.
 
     Raises:
         ValueError: if z is not (N, D) and finite, ks is empty or holds a number out of range, or
@@ -81,7 +84,7 @@ def choose_k(
     least = 1 if by == "bic" else 2
     if not ks or min(ks) < least:
         raise ValueError(f"expected numbers of clusters of {least} or more by {by}, got {[*ks]}")
-    table = {k: _value(z, k, by, fit, seed) for k in sorted({*ks})}
+    table = {k: _value(z, k, by, fit, seed) for k in watch(sorted({*ks}))}
     sign = 1 if by == "bic" else -1
     best = min(table, key=lambda k: sign * table[k] if math.isfinite(table[k]) else math.inf)
     return Choice(best, by, table)

@@ -47,6 +47,20 @@ def split_checked(z: Tensor, prior: GaussianOneHot) -> tuple[Tensor, Tensor]:
     return gaussian, codes
 
 
+def with_classes_on_simplex(z: Tensor, prior: GaussianOneHot) -> Tensor:
+    """Latents whose class part is the nearest probabilities; the Gaussian part stays.
+
+    Args:
+        z: (N, D).
+        prior: whose `dim` is D.
+
+    Returns:
+        (N, D); differentiable.
+    """
+    gaussian, codes = prior.split(z)
+    return torch.cat([gaussian, onto_simplex(codes)], dim=1)
+
+
 def onto_simplex(x: Tensor) -> Tensor:
     """The nearest probabilities.
 

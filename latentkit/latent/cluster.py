@@ -13,6 +13,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from latentkit.latent.points import check_points
+from latentkit.latent.watch import Watch
 from latentkit.metrics.clustering import ari
 
 
@@ -87,6 +88,7 @@ def stability(
     repeats: int = 10,
     seed: int = 0,
     distinct: bool = False,
+    watch: Watch = iter,
 ) -> float:
     """Do the same clusters come back from other samples of the same latents?
 
@@ -102,6 +104,7 @@ def stability(
         seed: of the resamples.
         distinct: give `fit` each drawn latent once. For methods that look at neighbours (spectral,
             HDBSCAN), to which copies are a density that is not there.
+        watch: given the numbers of the resamples; a progress bar, for example.
 
     Returns:
         1 for the same clusters every time, about 0 for unrelated ones.
@@ -113,7 +116,7 @@ def stability(
     if repeats < 2:
         raise ValueError(f"expected repeats >= 2, since resamples are compared, got {repeats}")
     generator = torch.Generator().manual_seed(seed)
-    found = [_labels_by_index(z, fit, generator, distinct) for _ in range(repeats)]
+    found = [_labels_by_index(z, fit, generator, distinct) for _ in watch(range(repeats))]
     return float(np.mean([_agreement(p, q) for p, q in combinations(found, 2)]))
 
 

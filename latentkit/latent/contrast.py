@@ -1,10 +1,13 @@
 """Two groups of latents under an estimator: resampled, relabelled and cut into folds.
 
 What the statistics in `latentkit.latent.uncertainty` and `latentkit.latent.alignment` share. The
-rows of unpaired groups are sorted, so that no statistic depends on the order they came in.
+rows of unpaired groups are sorted, so that no statistic depends on the order they came in. So that
+no pattern of ranks is favoured in all data by one seed, random choices depend on the latents too.
 """
 
+import zlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -97,13 +100,19 @@ class Contrast:
             found[:, rows] = order < (self.cells[1] == cell).sum()
         return found
 
-    @property
+    @cached_property
     def pooled(self) -> "Contrast":
-        """All rows as both groups, to be weighted by labels."""
-        cells = np.concatenate(self.cells)
-        order = cells.argsort(kind="stable")
-        rows, cells = np.concatenate([self.start, self.end])[order], cells[order]
+        """All rows as both groups, in one order whatever their labels, to be weighted by them."""
+        cells, rows = np.concatenate(self.cells), np.concatenate([self.start, self.end])
+        if not self.paired:
+            order = _order(rows, cells)
+            rows, cells = rows[order], cells[order]
         return replace(self, start=rows, end=rows, cells=(cells, cells))
+
+    def generator(self, seed: int) -> np.random.Generator:
+        """Random numbers of the seed and the latents, the same for every labelling of them."""
+        rows = _of_pairs(self.start, self.end) if self.paired else self.pooled.start
+        return np.random.default_rng([seed, zlib.crc32((rows + 0.0).tobytes())])
 
     def relabelled(self, labels: Weights) -> "Contrast":
         """The groups that one row of `labels` (N + M,) makes, of the same sizes."""
@@ -141,12 +150,16 @@ def contrast(start: Tensor, end: Tensor, method: Method, strata: Strata | None) 
     given = strata or (torch.zeros(len(start)), torch.zeros(len(end)))
     cells = [cell.cpu().long().numpy() for cell in given]
     if method == "paired":
-        both = np.concatenate([a, b], 1)
-        orders = [_order(both, cells[0])] * 2
+        orders = [_order(_of_pairs(a, b), cells[0])] * 2
     else:
         orders = [_order(a, cells[0]), _order(b, cells[1])]
     sorted_cells = cells[0][orders[0]], cells[1][orders[1]]
     return Contrast(a[orders[0]], b[orders[1]], method, sorted_cells)
+
+
+def _of_pairs(start: Floats, end: Floats) -> Floats:
+    """What is the same when the two of a pair are swapped: (N, 2 D)."""
+    return np.concatenate([start + end, np.abs(start - end)], 1)
 
 
 def _order(rows: Floats, cells: Integers) -> Integers:

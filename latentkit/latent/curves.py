@@ -112,13 +112,16 @@ def even(
         index. Carries gradients to the path, not through the distances.
 
     Raises:
-        ValueError: if steps or refine are too small or the path has fewer than two points.
+        ValueError: if steps or refine are too small or the path has fewer than two points or is
+            not finite.
     """
     if path.ndim < 3 or path.shape[1] < 2 or steps < 2 or refine < 1:
         raise ValueError(
             "expected a path (N, T, *Z) with T >= 2, steps >= 2 and refine >= 1, got shape "
             f"{tuple(path.shape)}, steps {steps} and refine {refine}"
         )
+    if not path.isfinite().all():
+        raise ValueError("expected a finite path, got NaN or infinity")
     wide = path.to(torch.promote_types(path.dtype, torch.float32)).flatten(2)
     count = (path.shape[1] - 1) * refine + 1
     places = torch.linspace(0, path.shape[1] - 1, count).to(wide)

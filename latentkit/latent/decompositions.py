@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.decomposition import NMF, PCA, TruncatedSVD
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -25,9 +26,14 @@ class DecompositionEncoder:
         self.decomposition, self.shape = decomposition, tuple(shape)
 
     def encode(self, x: Tensor, /) -> Tensor:
-        """(N, C, *S) -> (N, D), in the samples' dtype and on their device; no gradients."""
+        """(N, C, *S) -> (N, D), in the samples' dtype and on their device.
+
+        With gradients for PCA and TruncatedSVD, without for others.
+        """
         if x.shape[1:] != self.shape:
             raise ValueError(f"expected samples (N, *{self.shape}), got {tuple(x.shape)}")
+        if isinstance(self.decomposition, PCA | TruncatedSVD):
+            return _linear_encode(self.decomposition, x.flatten(1))
         rows = x.detach().flatten(1).to("cpu", torch.float64).numpy()
         return torch.from_numpy(np.asarray(self.decomposition.transform(rows))).to(x)
 
@@ -42,20 +48,55 @@ class DecompositionModel(DecompositionEncoder):
     """
 
     def decode(self, z: Tensor, /) -> Tensor:
-        """(N, D) -> (N, C, *S), clamped to [0, 1]; no gradients.
+        """(N, D) -> (N, C, *S), clamped to [0, 1].
 
-        Shares of topics give the probability of every word.
+        Shares of topics give the probability of every word. With gradients for PCA, TruncatedSVD,
+        NMF and topics, which are linear; without for others.
         """
         size = len(self.decomposition.components_)
         if z.ndim != 2 or z.shape[1] != size:
             raise ValueError(f"expected latents (N, {size}), got {tuple(z.shape)}")
-        rows = z.detach().to("cpu", torch.float64).numpy()
-        if hasattr(self.decomposition, "inverse_transform"):
-            found = self.decomposition.inverse_transform(rows)
+        matrix = _linear_decode(self.decomposition)
+        if matrix is not None:
+            rows, offset = (part.to(z.device) for part in matrix)
+            found = (z.double() @ rows + offset).to(z)
         else:
-            topics = self.decomposition.components_
-            found = rows @ (topics / topics.sum(1, keepdims=True))
-        return torch.from_numpy(np.asarray(found)).clamp(0, 1).reshape(-1, *self.shape).to(z)
+            back = self.decomposition.inverse_transform(z.detach().to("cpu", torch.float64).numpy())
+            found = torch.from_numpy(np.asarray(back)).to(z)
+        return found.clamp(0, 1).reshape(-1, *self.shape)
+
+
+def _linear_encode(decomposition: Any, x: Tensor) -> Tensor:  # noqa: ANN401
+    """Rows (N, W) -> (N, D), as scikit-learn's `transform` of a PCA or TruncatedSVD."""
+    rows = _matrix(decomposition.components_).to(x.device)
+    mean = _matrix(getattr(decomposition, "mean_", 0.0)).to(x.device)
+    latents: Tensor = (x.double() - mean) @ rows.T
+    if getattr(decomposition, "whiten", False):
+        latents = latents / _scales(decomposition).to(x.device)
+    return latents.to(x)
+
+
+def _linear_decode(decomposition: Any) -> tuple[Tensor, Tensor] | None:  # noqa: ANN401
+    """The matrix (D, W) and offset of `inverse_transform`, where it is linear and known."""
+    rows = _matrix(decomposition.components_)
+    if isinstance(decomposition, PCA):
+        scaled = rows * _scales(decomposition)[:, None] if decomposition.whiten else rows
+        return scaled, _matrix(decomposition.mean_)
+    if isinstance(decomposition, TruncatedSVD | NMF):
+        return rows, torch.zeros(rows.shape[1], dtype=torch.float64)
+    if not hasattr(decomposition, "inverse_transform"):  # topics
+        return rows / rows.sum(1, keepdim=True), torch.zeros(rows.shape[1], dtype=torch.float64)
+    return None
+
+
+def _scales(pca: Any) -> Tensor:  # noqa: ANN401
+    """Standard deviations (D,) that a whitening PCA divides by."""
+    variance = _matrix(pca.explained_variance_)
+    return variance.sqrt().clamp(min=torch.finfo(variance.dtype).eps)
+
+
+def _matrix(values: Any) -> Tensor:  # noqa: ANN401
+    return torch.from_numpy(np.asarray(values, dtype=np.float64))
 
 
 def from_sklearn(decomposition: Any, shape: tuple[int, ...]) -> DecompositionEncoder:  # noqa: ANN401
@@ -75,7 +116,6 @@ def from_sklearn(decomposition: Any, shape: tuple[int, ...]) -> DecompositionEnc
         ValueError: if it has no `transform`, is not fitted, or takes rows of another length.
 
     >>> from sklearn.datasets import load_digits
-    >>> from sklearn.decomposition import PCA
     >>> from latentkit.latent.interpolate import lerp
     >>> x = torch.from_numpy(load_digits().images[:, None] / 16)
     >>> model = from_sklearn(PCA(10, random_state=0).fit(x.flatten(1)), shape=(1, 8, 8))

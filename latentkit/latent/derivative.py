@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,11 +21,12 @@ def pushforward(decode: Callable[[Tensor], Tensor], z: Tensor, v: Tensor) -> Ten
 
     Raises:
         TypeError: if `decode` returns no tensor.
+        ValueError: if no derivative passes through `decode` (a part of it leaves torch).
     """
     with warnings.catch_warnings():
         # torch's first forward-mode call warns of its own use of torch.jit: nobody can act on it.
         warnings.filterwarnings("ignore", ".*torch.jit.*deprecated.*", FutureWarning)
-        change = torch.func.jvp(decode, (z,), (v,))[1]
+        change = _passing(lambda: torch.func.jvp(decode, (z,), (v,)))[1]
     if not isinstance(change, Tensor):
         raise TypeError(f"expected decode to return a tensor, got {type(change).__name__}")
     return change
@@ -43,9 +45,20 @@ def pullback(decode: Callable[[Tensor], Tensor], z: Tensor, u: Tensor) -> Tensor
 
     Raises:
         TypeError: if `decode` returns no tensor.
+        ValueError: if no derivative passes through `decode` (a part of it leaves torch).
     """
-    image, back, *_ = torch.func.vjp(decode, z)
+    image, back, *_ = _passing(lambda: torch.func.vjp(decode, z))
     if not isinstance(image, Tensor):
         raise TypeError(f"expected decode to return a tensor, got {type(image).__name__}")
     gradient: Tensor = back(u)[0]
     return gradient
+
+
+def _passing(differentiate: Callable[[], Any]) -> Any:  # noqa: ANN401  (what torch returns)
+    try:
+        return differentiate()
+    except (RuntimeError, NotImplementedError) as error:
+        raise ValueError(
+            f"no derivative passes through decode ({error}): it must be made of torch's "
+            "operations from the latents to the images"
+        ) from error

@@ -9,10 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from latentkit.latent.derivative import pushforward
-from latentkit.latent.points import check_points, one_point
+from latentkit.latent.points import check_points
 from latentkit.latent.singular import check_k, strongest
-from latentkit.protocols import Decode
 
 
 def pca(z: Tensor, k: int) -> Tensor:
@@ -115,39 +113,3 @@ def axes(dim: int, ks: Sequence[int]) -> Tensor:
     if outside:
         raise ValueError(f"expected axes in [0, {dim}), got {outside}")
     return torch.eye(dim)[list(ks)]
-
-
-@torch.no_grad()
-def jacobian(decode: Decode, z: Tensor, k: int, batch_size: int = 64) -> Tensor:
-    """Directions that change the image at z most: top right singular vectors of the Jacobian.
-
-    Ramesh et al., "A Spectral Regularizer for Unsupervised Disentanglement", 2018
-    (arXiv 1812.01161). Forms the whole Jacobian by forward-mode differentiation, one column for
-    each latent coordinate: meant for D up to a few hundred. `latentkit.latent.local` forms none.
-
-    Args:
-        decode: latents (N, D) -> images (N, C, *S), sample by sample (a model in eval mode).
-        z: (D,) or (1, D), where to look.
-        k: number of directions, at most min(D, C * prod(S)).
-        batch_size: columns per call of `decode`.
-
-    Returns:
-        (k, D) orthonormal, in z's dtype and on its device.
-
-    Raises:
-        ValueError: if z is not one finite latent, or k or batch_size is out of range.
-    """
-    point = one_point(z)
-    if batch_size < 1:
-        raise ValueError(f"expected batch_size >= 1, got {batch_size}")
-    check_k(k, point.shape[1], f"a latent of {point.shape[1]} dimensions")
-    basis = torch.eye(point.shape[1], dtype=z.dtype, device=z.device)
-    # Samples are independent, so one batch of copies of z, each with its own tangent, gives a
-    # column a copy; unlike vmap this asks nothing of the operations inside `decode`.
-    columns = [
-        pushforward(decode, point.repeat(len(tangents), 1), tangents).flatten(1)
-        for tangents in torch.split(basis, batch_size)
-    ]
-    matrix = torch.cat(columns).T
-    check_k(k, min(matrix.shape), f"a Jacobian of shape {tuple(matrix.shape)}")
-    return strongest(matrix, k).to(z.dtype)

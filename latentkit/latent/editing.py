@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from latentkit.latent.points import check_finite
+
 
 def sweep(z: Tensor, direction: Tensor, strengths: Sequence[float]) -> Tensor:
     """Every latent moved along a direction by every strength, z + s d.
@@ -34,5 +36,6 @@ def sweep(z: Tensor, direction: Tensor, strengths: Sequence[float]) -> Tensor:
         raise ValueError(
             f"expected a strength or more, all finite, and a finite direction, got {strengths}"
         )
+    check_finite(latents=z)
     moved = steps.view(-1, *[1] * direction.ndim) * direction.to(z)
     return z[:, None] + moved[None]

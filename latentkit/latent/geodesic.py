@@ -5,8 +5,7 @@ pair the best path so far, so none is ever longer in energy than the line.
 """
 
 import math
-from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -14,11 +13,10 @@ from torch import Tensor
 from latentkit.latent.curves import spline
 from latentkit.latent.interpolate import lerp
 from latentkit.latent.render import decode_path
+from latentkit.latent.watch import Watch
 from latentkit.metrics.geometry import energy
 from latentkit.protocols import Decode
 
-Watch: TypeAlias = Callable[[Iterable[int]], Iterable[int]]
-"""Stands around the iterations, as a progress bar does."""
 _BETTER = 1e-5  # relative gain below which a path is the line's equal up to rounding
 
 

@@ -1,6 +1,7 @@
 """What a direction between two groups is worth on latents that it was not found with."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from scipy.stats import rankdata
@@ -11,6 +12,8 @@ from latentkit.latent.contrast import Contrast, Floats, Integers, contrast
 from latentkit.metrics.bootstrap import interval
 
 _FOLDS = 5
+Crossed: TypeAlias = tuple[Floats, Floats, Integers, Integers]
+"""Projections of every latent on the direction of the other folds, and the folds: start and end."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ def held_out_auc(
         ValueError: as `attribute` does, or if a group has less than two latents, or no stratum has
             two of each group.
     """
-    return cross_fitted_auc(contrast(start, end, method, strata), np.random.default_rng(seed))
+    groups = contrast(start, end, method, strata)
+    return cross_fitted_auc(groups, groups.generator(seed))
 
 
 def held_out(
@@ -79,18 +83,22 @@ def held_out(
         seed: of the folds and resamples.
     """
     groups = contrast(start, end, method, strata)
-    auc = held_out_auc(start, end, method, strata=strata, seed=seed)
-    rng = np.random.default_rng(seed)
-    a, b, *_ = _crossed(groups, rng)
+    rng = groups.generator(seed)
+    crossed = _crossed(groups, rng)
+    a, b, *_ = crossed
     ones = [np.ones((1, len(scores)), int) for scores in (a, b)]
     found = _effects(a, b, *ones)[0]
     drawn = _effects(a, b, *groups.resamples(resamples, rng))
-    return HeldOut(auc, float(found), interval(drawn))
+    return HeldOut(_auc(groups, crossed), float(found), interval(drawn))
 
 
 def cross_fitted_auc(groups: Contrast, rng: np.random.Generator) -> float:
     """`held_out_auc` of groups that are checked already, with folds drawn from `rng`."""
-    start, end, a, b = _crossed(groups, rng)
+    return _auc(groups, _crossed(groups, rng))
+
+
+def _auc(groups: Contrast, crossed: Crossed) -> float:
+    start, end, a, b = crossed
     if groups.paired:
         return float(((end > start) + 0.5 * (end == start)).mean())
     wins = pairs = 0.0
@@ -102,10 +110,7 @@ def cross_fitted_auc(groups: Contrast, rng: np.random.Generator) -> float:
     return wins / pairs
 
 
-def _crossed(
-    groups: Contrast, rng: np.random.Generator
-) -> tuple[Floats, Floats, Integers, Integers]:
-    """Projections of every latent on the direction of the other folds, and the folds."""
+def _crossed(groups: Contrast, rng: np.random.Generator) -> Crossed:
     a, b = groups.folds(_FOLDS, rng)
     numbers = np.arange(int(a.max()) + 1)[:, None]
     if len(numbers) < 2:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from latentkit.latent.classes import ClassPart, check_class_part, split_checked
+from latentkit.latent.points import check_size
 from latentkit.latent.uniform_sums import check_support, trapezoid_cdf
 from latentkit.priors import Gaussian, GaussianOneHot, Uniform
 from latentkit.protocols import Prior
@@ -111,12 +112,13 @@ def matched(a: Tensor, b: Tensor, steps: int, prior: Prior) -> Tensor:
 
     Raises:
         ValueError: if the ends differ in shape, dtype or device, are not finite, steps < 2, the
-            prior is another, a latent lies outside a Uniform's bounds or its class part off the
-            simplex.
+            prior is another or of another size, a latent lies outside a Uniform's bounds or its
+            class part off the simplex.
     """
     if isinstance(prior, GaussianOneHot):
         return mixed(a, b, steps, prior)
     x, y, t = _open(a, b, steps)
+    check_size(a, prior)
     if isinstance(prior, Gaussian):
         return _close(a, _balanced(x, y, t), b)
     if isinstance(prior, Uniform):

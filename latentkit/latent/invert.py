@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from latentkit.latent.inversion import Inversion
+from latentkit.latent.points import check_size
 from latentkit.latent.typicality import Known, penalty, project, tangent, typicality
 from latentkit.metrics.reconstruction import mse, psnr
 from latentkit.protocols import Decode, Encode, Prior
@@ -92,6 +93,7 @@ def invert(
     terms = terms or Terms()
     _check(x, steps, lr)
     first = _starting(decode, x, start, terms, samples, generator).detach()
+    _check_start(decode, first, tuple(x.shape))
     loss = _loss(decode, x, terms, first)
     z, history = _descend(loss, first, terms.prior, steps, lr)
     with torch.no_grad():
@@ -156,6 +158,8 @@ def _starting(
             f"expected {len(x)} finite floating latents to start from, one for each image, got "
             f"{z.dtype} of shape {tuple(z.shape)}"
         )
+    if isinstance(terms.prior, Known):
+        check_size(z, terms.prior)
     return z
 
 
@@ -227,6 +231,18 @@ def _check(x: Tensor, steps: int, lr: float) -> None:
         )
     if steps < 0 or not 0 < lr < math.inf:
         raise ValueError(f"expected steps of 0 or more and lr above 0, got {steps} and {lr}")
+
+
+@torch.no_grad()
+def _check_start(decode: Decode, z: Tensor, shape: tuple[int, ...]) -> None:
+    try:
+        images = decode(z)
+    except RuntimeError as error:
+        raise ValueError(
+            f"decode refused the latents {tuple(z.shape)} to start from ({error}): expected such "
+            "as it takes"
+        ) from error
+    _check_images(images, shape)
 
 
 def _check_images(images: Tensor, shape: tuple[int, ...]) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from latentkit.latent.classes import ClassPart, check_class_part, onto_simplex, split_checked
+from latentkit.latent.points import check_size
 from latentkit.latent.uniform_sums import check_support, sum_cdf
 from latentkit.priors import Gaussian, GaussianOneHot, Uniform
 from latentkit.protocols import Prior
@@ -35,10 +36,11 @@ def combine(
         (N, *Z); a point itself where its weight, above 0, is the only one.
 
     Raises:
-        ValueError: if shapes, weights or the prior are other than that, points are not finite, lie
-            outside a Uniform's bounds or have class parts off the simplex.
+        ValueError: if shapes, weights or the prior are other than that (its D, too), points are
+            not finite, lie outside a Uniform's bounds or have class parts off the simplex.
     """
     w = _checked(points, weights)
+    check_size(points[:, 0], prior)
     check_class_part(classes)
     if isinstance(prior, GaussianOneHot):
         return _mixed(points, w, prior, classes)
@@ -139,9 +141,9 @@ def vicinity(
     """
     if not 0 <= epsilon < math.inf or n < 1:
         raise ValueError(f"expected epsilon of 0 or more and n of 1 or more, got {epsilon} and {n}")
-    dim = getattr(prior, "dim", None)
-    if z.ndim < 2 or (dim is not None and math.prod(z.shape[1:]) != dim):
-        raise ValueError(f"expected latents (N, *Z) of {dim} numbers, got {tuple(z.shape)}")
+    if z.ndim < 2:
+        raise ValueError(f"expected latents (N, *Z), got shape {tuple(z.shape)}")
+    check_size(z, prior)
     noise = prior.sample(len(z) * n, generator=generator).to(z).reshape(-1, *z.shape[1:])
     repeated = z.repeat_interleave(n, dim=0)
     if isinstance(prior, GaussianOneHot):

@@ -3,15 +3,13 @@
 They take `TrainLatents` alone, so nothing that is held out can shape them.
 """
 
-import math
-
 import torch
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
 from latentkit.latent.augment import integers, uniform
+from latentkit.latent.matching import vicinity
 from latentkit.latent.training_set import Augmented, TrainLatents, each_class
-from latentkit.priors import Gaussian, Uniform
 from latentkit.protocols import Prior
 
 
@@ -65,7 +63,8 @@ def jitter(
     Args:
         train: (N, *Z) training latents.
         per_class: number of new latents of each class.
-        prior: a Gaussian or a Uniform of D coordinates.
+        prior: a Gaussian, a Uniform or a GaussianOneHot of D coordinates; the class part of the
+            last stays as it is.
         strength: e > 0; 1 is as much noise as signal.
         generator: of the choices, on its own device; None takes the global random state.
 
@@ -73,20 +72,17 @@ def jitter(
         K * per_class latents, class by class, ascending; one parent each.
 
     Raises:
-        TypeError: if `train` is no `TrainLatents`, or the prior is another.
-        ValueError: if a number is out of range, the prior has another D, or a latent lies outside
-            a Uniform's bounds.
+        TypeError: if `train` is no `TrainLatents`.
+        ValueError: if a number is out of range, the prior is another or has another D, or a latent
+            lies outside a Uniform's bounds or has a class part off the simplex.
     """
-    if not isinstance(prior, Gaussian | Uniform):
-        raise TypeError(f"expected a Gaussian or a Uniform prior, got {type(prior).__name__}")
     if not 0 < strength < float("inf"):
         raise ValueError(f"expected a finite strength above 0, got {strength}")
 
     def make(members: Tensor) -> tuple[Tensor, Tensor]:
-        _check_prior(members, prior)
         chosen = integers(len(members), (per_class,), generator, members.device)
-        noise = prior.sample(per_class, generator=generator).to(members)
-        return _matched(members[chosen], noise, strength, prior), chosen[:, None]
+        near = vicinity(members[chosen], strength, prior, generator=generator)
+        return near[:, 0], chosen[:, None]
 
     return each_class(train, per_class, 1, make)
 
@@ -135,32 +131,3 @@ def along(
         return members[chosen] + far[:, None] * direction.to(members).flatten(), chosen[:, None]
 
     return each_class(train, per_class, 1, make)
-
-
-def _check_prior(members: Tensor, prior: Gaussian | Uniform) -> None:
-    if prior.dim != members.shape[1]:
-        raise ValueError(f"expected a prior of {members.shape[1]} coordinates, got {prior.dim}")
-    if isinstance(prior, Uniform) and not bool(
-        ((members >= prior.low) & (members <= prior.high)).all()
-    ):
-        raise ValueError(
-            f"expected latents in [{prior.low}, {prior.high}], as the prior says, got some outside"
-        )
-
-
-def _matched(z: Tensor, u: Tensor, strength: float, prior: Gaussian | Uniform) -> Tensor:
-    """The sum z + strength u with the prior's distribution, if z and u have it."""
-    if isinstance(prior, Gaussian):
-        return (z + strength * u) / math.sqrt(1 + strength**2)
-    width = prior.high - prior.low
-    first, second = ((part.double() - prior.low) / width for part in (z, u))
-    point: Tensor = prior.low + width * _sum_cdf(first + strength * second, strength)
-    return point.to(z)
-
-
-def _sum_cdf(y: Tensor, e: float) -> Tensor:
-    """P(sum <= y) for the sum of a uniform on [0, 1] and one on [0, e]: a trapezoid's integral."""
-    ramp = (y, y - 1, y - e, y - 1 - e)
-    a, b, c, d = (part.clamp(min=0).square() / (2 * e) for part in ramp)
-    area: Tensor = a - b - c + d
-    return area.clamp(0, 1)

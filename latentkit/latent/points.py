@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from latentkit.protocols import Prior
+
 
 def check_points(z: Tensor, name: str = "z") -> None:
     """Raise ValueError unless `z` is (N, D) with N, D >= 1, floating and finite."""
@@ -25,6 +27,22 @@ def one_point(z: Tensor) -> Tensor:
     point = z.detach().reshape(1, -1)
     check_points(point)
     return point
+
+
+def check_size(z: Tensor, prior: Prior) -> None:
+    """Raise ValueError unless each of the latents (N, *Z) has as many numbers as the prior's."""
+    dim = getattr(prior, "dim", None)
+    if dim is not None and z.shape[1:].numel() != dim:
+        raise ValueError(
+            f"expected latents (N, *Z) of the prior's {dim} numbers, got {tuple(z.shape)}"
+        )
+
+
+def check_finite(**given: Tensor) -> None:
+    """Raise ValueError, with the name, for a tensor that holds NaN or infinity."""
+    for name, x in given.items():
+        if not x.isfinite().all():
+            raise ValueError(f"expected finite {name}, got NaN or infinity")
 
 
 def check_labels(labels: Tensor, n: int) -> None:

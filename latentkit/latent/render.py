@@ -1,11 +1,9 @@
-"""Where latents meet a model: decode and encode many, in batches, through plain callables."""
-
-from collections.abc import Iterable, Sequence
+"""Where latents meet a model: decode many, in batches, through plain callables."""
 
 import torch
 from torch import Tensor
 
-from latentkit.protocols import Decode, Encode
+from latentkit.protocols import Decode
 
 
 def decode_path(decode: Decode, path: Tensor, batch_size: int | None = None) -> Tensor:
@@ -75,26 +73,3 @@ def _decode(decode: Decode, z: Tensor) -> Tensor:
             f"{tuple(images.shape)} for {tuple(z.shape)}"
         )
     return images
-
-
-@torch.no_grad()
-def encode_set(encode: Encode, batches: Iterable[Sequence[Tensor]]) -> tuple[Tensor, Tensor]:
-    """Encode a labelled data set, keeping no gradients.
-
-    Args:
-        encode: images (N, C, *S) -> latents (N, *Z); moves them to its device if need be.
-        batches: pairs of images (n, C, *S) and labels (n,), as a DataLoader gives them.
-
-    Returns:
-        Latents (N, *Z) and labels (N,), on the CPU, in the order of the batches.
-
-    Raises:
-        ValueError: if there is no batch.
-    """
-    latents, labels = [], []
-    for x, y in batches:
-        latents.append(encode(x).cpu())
-        labels.append(y.cpu())
-    if not latents:
-        raise ValueError("expected at least one batch (images, labels) to encode, got none")
-    return torch.cat(latents), torch.cat(labels)

@@ -42,12 +42,16 @@ class DirectionReport:
         low, high = held.effect_interval
         judged = "pairs in which the end is further" if self.method == "paired" else "AUC"
         true = cone.corrected
-        off = "" if true is None else f"; the true one is within {true:.0f} of it (95 %)"
+        turned = (
+            f"other latents of these groups would turn it by up to {cone.half_angle:.0f} degrees"
+        )
+        off = "its error is larger" if true is None else "its error is larger for few latents"
+        near = [] if true is None else [f"within {true:.0f} degrees of the true direction (95 %)"]
         chance = "hardly chance" if self.p < 0.05 else "could be chance"
         return [
             f"{self.sizes[0]} and {self.sizes[1]} latents, estimator {self.method}",
-            f"other latents of these groups would turn it by up to {cone.half_angle:.0f} degrees "
-            f"(95 % bootstrap cone){off}",
+            *near,
+            f"{turned} (95 % bootstrap cone); {off}",
             f"the groups differ with p = {self.p:.2g} ({chance})",
             f"on held-out latents: {judged} {held.auc:.2f} (chance 0.5), "
             f"{held.effect:.2f} standard deviations apart (95 % {low:.2f} to {high:.2f})",

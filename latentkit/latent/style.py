@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from latentkit.latent.points import check_finite
 from latentkit.latent.render import pairs
 from latentkit.protocols import Prior, StyleDecoder
 
@@ -30,13 +31,14 @@ def mix(a: Tensor, b: Tensor, layers: Sequence[int]) -> Tensor:
         (N, L, W).
 
     Raises:
-        ValueError: if the shapes differ or an index is out of range.
+        ValueError: if the shapes differ, a style is not finite, or an index is out of range.
     """
     if a.shape != b.shape or a.ndim != 3:
         raise ValueError(
             f"expected two sets of styles (N, L, W) of one shape, got {tuple(a.shape)} and "
             f"{tuple(b.shape)}"
         )
+    check_finite(a=a, b=b)
     outside = [layer for layer in layers if not 0 <= layer < a.shape[1]]
     if outside:
         raise ValueError(f"expected style layers in [0, {a.shape[1]}), got {outside}")
@@ -119,14 +121,15 @@ def truncate(w: Tensor, mean: Tensor, psi: float, cutoff: int | None = None) -> 
         The shape, dtype and device of `w`.
 
     Raises:
-        ValueError: if the mean does not fit, psi is not finite, or the cutoff is outside [0, L] or
-            given for latents without layers.
+        ValueError: if the mean does not fit, a number is not finite, or the cutoff is outside
+            [0, L] or given for latents without layers.
 
     >>> truncate(torch.tensor([[[4.0], [4.0]]]), torch.tensor([2.0]), 0.5, cutoff=1).flatten()
     tensor([3., 4.])
     """
     if not math.isfinite(psi):
         raise ValueError(f"expected a finite psi, got {psi}")
+    check_finite(w=w, mean=mean)
     try:
         centre = mean.to(w).expand(w.shape[1:])
     except RuntimeError as error:

@@ -8,6 +8,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from latentkit.latent.classes import onto_simplex
+from latentkit.latent.points import check_finite
 from latentkit.priors import Gaussian, GaussianOneHot, Uniform
 from latentkit.protocols import Prior
 
@@ -31,12 +33,13 @@ def typicality(z: Tensor, prior: Prior) -> Tensor:
         (N,) in [0, 1], at least in single precision.
 
     Raises:
-        ValueError: if the prior is another, or its D is not that of `z`.
+        ValueError: if the prior is another, its D is not that of `z`, or a latent is not finite.
 
     >>> typicality(torch.tensor([[0.0, 0.0], [3.0, 4.0]]), Gaussian(2))
     tensor([1.0000e+00, 3.7267e-06])
     """
     known, wide = _known(z, prior), z.double()
+    check_finite(latents=z)
     if isinstance(known, Gaussian):
         found = _tail(wide, known.sigma)
     elif isinstance(known, Uniform):
@@ -105,7 +108,7 @@ def project(z: Tensor, prior: Prior) -> Tensor:
     if isinstance(known, Uniform):
         return z.clamp(known.low, known.high)
     normal, code = known.split(z)
-    return torch.cat([normal if known.sigma else 0 * normal, _simplex(code)], dim=1)
+    return torch.cat([normal if known.sigma else 0 * normal, onto_simplex(code)], dim=1)
 
 
 def tangent(v: Tensor, prior: Prior) -> Tensor:
@@ -179,12 +182,3 @@ def _excess(z: Tensor, sigma: float) -> Tensor:
     if sigma == 0 or z.shape[1] == 0:
         return z.sum(1) * 0
     return 0.5 * ((z / sigma).square().mean(1) - 1).clamp(min=0)
-
-
-def _simplex(code: Tensor) -> Tensor:
-    """(N, K) -> nearest points with entries of 0 or more that sum to 1."""
-    ordered = code.sort(1, descending=True).values
-    count = torch.arange(1, code.shape[1] + 1, device=code.device)
-    threshold = (ordered.cumsum(1) - 1) / count
-    kept = (ordered > threshold).sum(1, keepdim=True)
-    return (code - threshold.gather(1, kept - 1)).clamp(min=0)

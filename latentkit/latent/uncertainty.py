@@ -32,7 +32,10 @@ class Cone:
         cosine: the middle 95 % of the bootstrap directions' cosines with the direction.
         corrected: degrees; 95 % of directions of such groups lie within it from the true one. Above
             90 where the difference is no longer than noise alone would make it; None for the fitted
-            estimators, which have no length.
+            estimators, which have no length. Of normal latents in 32 dimensions, 300 draws each, it
+            held the truth in 91 to 95 % with a shift of 1.5 standard deviations and 10 to 200
+            latents a group (`half_angle`: 15 to 86 %), but in 89 % with 5, and in 80 % with 50 and
+            a shift of 0.3, which is hardly more than noise.
     """
 
     half_angle: float
@@ -135,7 +138,7 @@ def permutation_p(
         raise ValueError(f"expected statistic 'auc' (or 'length' of a mean), got {chosen!r}")
     if permutations < 1:
         raise ValueError(f"expected permutations >= 1, got {permutations}")
-    rng = np.random.default_rng(seed)
+    rng = groups.generator(seed)
     labels = groups.labels(permutations, rng)
     if chosen == "auc":
         ours = cross_fitted_auc(groups, rng)
@@ -151,7 +154,7 @@ def permutation_p(
 def _resampled(groups: Contrast, resamples: int, seed: int) -> Floats:
     if resamples < 1:
         raise ValueError(f"expected resamples >= 1, got {resamples}")
-    return groups.estimates(*groups.resamples(resamples, np.random.default_rng(seed)))
+    return groups.estimates(*groups.resamples(resamples, groups.generator(seed)))
 
 
 def _corrected(groups: Contrast, whole: Floats, found: Floats) -> float | None:

@@ -142,13 +142,15 @@ def perceptual_path_length(
         (N,), in the square of the features' unit; its mean is the path length.
 
     Raises:
-        ValueError: if z and dz differ in shape, epsilon is not above 0, or no derivative passes
-            through `perceive` (a part of it leaves torch or is detached).
+        ValueError: if z and dz differ in shape or are not finite, epsilon is not above 0, or no
+            derivative passes through `perceive` (a part of it leaves torch or is detached).
     """
     if z.shape != dz.shape or z.ndim < 2:
         raise ValueError(
             f"expected z and dz (N, *Z) of one shape, got {tuple(z.shape)} and {tuple(dz.shape)}"
         )
+    if not (z.isfinite().all() and dz.isfinite().all()):
+        raise ValueError("expected finite z and dz, got NaN or infinity")
     if epsilon is None:
         change = _derivative(perceive, z, dz)
     elif epsilon > 0:

@@ -44,12 +44,23 @@ class Directions:
                 f"expected {len(self.vectors)} names, one for each direction, got {len(self.names)}"
             )
 
-    def check(self, fingerprint: str) -> None:
-        """Raises a ValueError unless these directions belong to the model of this fingerprint."""
+    def check(self, fingerprint: str, space: str = "z") -> None:
+        """Raises a ValueError unless these directions are of this model and this latent space.
+
+        Args:
+            fingerprint: of the model.
+            space: that they must live in; "z" is what `decode` takes.
+        """
         if fingerprint != self.fingerprint:
             raise ValueError(
                 f"these directions belong to the model with fingerprint {self.fingerprint}, "
                 f"this model's is {fingerprint}: directions mean nothing in another latent space"
+            )
+        if space != self.space:
+            what = "the latents (space z) that decode takes" if space == "z" else f"space {space}"
+            raise ValueError(
+                f"expected directions of {what}, the file holds directions of {self.space}: find "
+                "some with `latentkit directions`"
             )
 
 

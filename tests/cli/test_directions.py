@@ -8,11 +8,13 @@ from PIL import Image
 import latentkit
 from latentkit.cli.regions import read_region
 from latentkit.latent.attributes import attribute
-from latentkit.latent.directions import jacobian, sefa
+from latentkit.latent.component_cones import bootstrap_pca, half_angles
+from latentkit.latent.directions import sefa
 from latentkit.latent.region import leakage
 from latentkit.latent.report import direction_report
 from latentkit.store import fingerprint, load_directions
 from tests.cli.conftest import result
+from tests.latent.dense import jacobian
 
 ATTRIBUTE = ["--method", "attribute"]
 OUT = "outputs/directions/directions.safetensors"
@@ -92,11 +94,26 @@ def test_attribute_columns_are_groups(ok, place):
     assert 20 < found.uncertainty["sizes"][0] < 40
 
 
-def test_a_group_of_one_image_has_a_direction_and_no_error(ok, named):
+def test_a_group_of_one_image_says_nothing_of_the_error(typed, named):
     words = ["--start", "name:digit 1:.*dark", "--end", "name:dark", "--data", "named.npz"]
-    said = ok("directions", "vae.safetensors", *ATTRIBUTE, *words)
-    assert "a group of one image says nothing of its error" in said
-    assert set(load_directions(OUT).uncertainty) == {"warnings"}
+    done = typed("directions", "vae.safetensors", *ATTRIBUTE, *words)
+    assert done.code == 2
+    assert "expected groups of 2 images or more" in done.err
+    assert "got 1 in --start and 44 in --end" in done.err
+
+
+def test_principal_components_have_cones(ok, place, digits):
+    said = ok("directions", "vae.safetensors", "--count", 3)
+    found = load_directions(OUT)
+    with torch.no_grad():
+        z = latentkit.load("vae.safetensors").encode(digits.split("train")[:][0])
+    expected = half_angles(found.vectors, bootstrap_pca(z, 3)).tolist()
+    assert found.uncertainty["cone_degrees"] == pytest.approx(expected, abs=0.1)
+    assert f"pc 1: other images would turn it by up to {expected[0]:.0f} degrees" in said
+    words = ["--directions", OUT, "--name", "pc 2", "--count", 1]
+    ok("edit", "vae.safetensors", *words)
+    known = result(place / "outputs/edit/result.json")["numbers"]["uncertainty"]
+    assert known == {"cone_degrees": pytest.approx(expected[1], abs=0.1)}
 
 
 def test_few_images_are_warned_of(ok, named):
@@ -145,6 +162,12 @@ def test_sefa_factorises_the_first_layer(ok, place):
     first = next(m for m in model.generator.modules() if isinstance(m, torch.nn.Linear))
     expected = sefa(first.weight, 3)
     torch.testing.assert_close(load_directions(OUT).vectors, expected, atol=1e-4, rtol=0)
+    assert load_directions(OUT).provenance["error"].startswith("none of sampling")
+    words = ["--method", "sefa", "--count", 3, "--normalize", "true"]
+    ok("directions", "dcgan.safetensors", *words)
+    released = sefa(first.weight, 3, normalize=True)
+    torch.testing.assert_close(load_directions(OUT).vectors, released, atol=1e-4, rtol=0)
+    assert not torch.allclose(released, expected, atol=1e-2)
 
 
 def test_the_jacobian_is_that_of_the_first_latent(ok, digits):

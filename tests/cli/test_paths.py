@@ -149,7 +149,8 @@ def test_a_film(ok, place):
 
 def test_a_film_without_its_package_is_refused_before_the_work(typed, place, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    done = typed("interpolate", "vae.safetensors", *ENDS, "--out", "walk.mp4")
-    assert done.code == 2
-    assert "needs the package av: pip install 'latentkit-lightning[video]'" in done.err
-    assert not [*place.glob("walk*")]
+    for words in (["interpolate", *ENDS], ["edit", "--directions", "none.safetensors"]):
+        done = typed(*words, "vae.safetensors", "--out", "walk.mp4")
+        assert done.code == 2
+        assert "needs the package av: pip install 'latentkit-lightning[video]'" in done.err
+        assert not [*place.glob("walk*")]

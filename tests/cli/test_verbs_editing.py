@@ -1,6 +1,7 @@
 """Truncated samples, inversions and edits, of our models and of foreign ones."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 import latentkit
+from latentkit.cli.edits import Direction, _notes
 from latentkit.latent.truncation import truncated
 from latentkit.metrics.reconstruction import mse, psnr
 from latentkit.store import Directions, fingerprint, load_directions, save_directions
@@ -138,14 +140,36 @@ def test_an_edit_moves_the_encoded_image_by_its_scale(ok, place, digits, axes):
         assert gif.n_frames > 10
 
 
+def test_an_edit_can_be_a_film(ok, place, axes):
+    av = pytest.importorskip("av")
+    words = ["--directions", "d.safetensors", "--count", 1, "--out", "moved.mp4"]
+    ok("edit", "vae.safetensors", *words)
+    files = {"moved.png", "moved.gif", "moved.mp4", "moved_latents.npz"}
+    assert set(result(place / "moved.json")["files"]) == files
+    with av.open(str(place / "moved.mp4")) as film:
+        assert len([*film.decode(video=0)]) == 25 + 23
+
+
 def test_an_edit_tells_what_directions_measured(ok, place):
     groups = ["--method", "attribute", "--start", "label:0", "--end", "label:1", "--limit", 300]
     ok("directions", "vae.safetensors", *groups, "--out", "known.safetensors")
     ok("edit", "vae.safetensors", "--directions", "known.safetensors", "--count", 1)
     known = result(place / "outputs/edit/result.json")["numbers"]["uncertainty"]
     found = result(place / "known.json")["numbers"]
-    assert known == {k: found[k] for k in ("cone_degrees", "p", "held_out_auc")}
-    assert 0 < known["cone_degrees"] < 180
+    names = ("corrected_cone_degrees", "cone_degrees", "p", "held_out_auc")
+    assert known == {k: found[k] for k in names}
+    assert 0 < known["cone_degrees"] < known["corrected_cone_degrees"] < 180
+
+
+def test_an_edit_shows_the_cone_that_holds_the_truth():
+    found = SimpleNamespace(history=[0], psnr=torch.ones(1))
+    known = {"corrected_cone_degrees": 40.0, "cone_degrees": 20.0, "p": 0.01}
+    said = _notes(Direction(torch.ones(2), 1.0, "a", "attribute", known), found, True)[-1]
+    assert "within 40.0 degrees of the true direction (95 %)" in said
+    assert "20.0" not in said
+    fitted = {"cone_degrees": 20.0}
+    said = _notes(Direction(torch.ones(2), 1.0, "a", "attribute", fitted), found, True)[-1]
+    assert "bootstrap cone 20.0 degrees, less than its error" in said
 
 
 def test_a_generator_without_encoder_is_edited_by_inversion(ok, place):
@@ -166,9 +190,15 @@ def test_directions_of_another_model_edit_nothing(typed, place, axes):
         assert fingerprint(latentkit.load(f"{name}.safetensors")) in done.err
     other = Directions(axes.vectors, axes.names, "axes", axes.fingerprint, space="w")
     save_directions(other, "w.safetensors")
-    done = typed("edit", "vae.safetensors", "--directions", "w.safetensors")
-    assert done.code == 2
-    assert "holds directions of w" in done.err
+    for words in (
+        "edit vae.safetensors --directions w.safetensors",
+        "augment vae.safetensors --method direction --directions w.safetensors",
+        "directions vae.safetensors --conditions w.safetensors",
+        "explain vae.safetensors --directions w.safetensors",
+    ):
+        done = typed(*words.split())
+        assert done.code == 2
+        assert "holds directions of w" in done.err
 
 
 @pytest.mark.parametrize(
@@ -248,3 +278,22 @@ def test_truncated_samples_are_drawn_again_and_styles_move_to_their_mean(ok, for
     small = sheets[2][::times, ::times, 0][2:5]
     assert np.array_equal(small[:, 2:14], small[:, 16:28])  # every image is the mean's
     assert abs(small[:, 2:14].mean() - 127.5) < 3
+
+
+def test_a_cutoff_leaves_fine_styles_alone(ok, typed, foreign):
+    sheets = []
+    for words in ([], ["--truncation", 0, "--cutoff", 2]):
+        ok("sample", "foreign_edits:styles", "--count", 1, "--columns", 1, *words, "--out", "s.png")
+        sheet = np.array(Image.open(foreign / "s.png").convert("L")).astype(int)
+        times = sheet.shape[0] // 16
+        sheets.append(sheet[::times, ::times][3, 2:14].reshape(3, 4)[:, 1])
+    assert result(foreign / "s.json")["settings"]["cutoff"] == 2
+    assert abs(sheets[1][:2] - 127).max() < 4  # the mean's
+    assert sheets[1][2] == sheets[0][2]
+    for words, message in (
+        (["--truncation", "0.5", "--cutoff", "4"], "expected a cutoff from 0 to the number"),
+        (["--cutoff", "1"], "--cutoff is for --truncation"),
+    ):
+        done = typed("sample", "foreign_edits:styles", *words, "--out", "no.png")
+        assert done.code == 2
+        assert message in done.err

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from latentkit.latent.alignment import alignment
+from latentkit.latent.contrast import Contrast
 from tests.latent.test_uncertainty import groups
 
 SIZES = [(5, 6), (10, 11), (20, 40)]
@@ -40,10 +41,30 @@ def test_on_null_data_the_mean_is_zero_for_any_sizes_and_the_published_one_is_no
     assert abs(ours.mean() * 32**0.5) < bias / 8
 
 
-def test_on_null_data_five_of_a_hundred_are_called_aligned():
-    for sizes in [(5, 9), (12, 12)]:
-        p = [alignment(*groups(*sizes, 8, seed=s), permutations=19, seed=s).p for s in range(200)]
-        assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.035)
+@pytest.mark.parametrize(("n", "m", "dim"), [(2, 20, 1), (2, 3, 1), (2, 20, 16), (3, 50, 16)])
+def test_one_seed_for_all_data_favours_nothing(n, m, dim):
+    """The default seed, with latents whose order one wide axis decides."""
+    width = torch.ones(dim)
+    width[0] = 10
+    found = []
+    for seed in range(1500):
+        start, end = groups(n, m, dim, seed=seed)
+        found.append(alignment(start * width, end * width, permutations=1).cosine)
+    found = np.array(found)
+    assert abs(found.mean()) < 3 * found.std() / len(found) ** 0.5 < 0.08
+
+
+def test_one_pattern_of_ranks_for_all_data_would_be_biased(monkeypatch):
+    """The control: the seed alone, and latents in order."""
+    monkeypatch.setattr(Contrast, "generator", lambda _, seed: np.random.default_rng(seed))
+    found = [alignment(*groups(2, 20, 1, seed=s), permutations=1).cosine for s in range(1500)]
+    assert np.mean(found) > 0.08
+
+
+@pytest.mark.parametrize("sizes", [(5, 9), (12, 12), (2, 20)])
+def test_on_null_data_five_of_a_hundred_are_called_aligned(sizes):
+    p = [alignment(*groups(*sizes, 8, seed=s), permutations=99).p for s in range(500)]
+    assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.02)
 
 
 def test_one_concept_is_aligned_and_two_are_not():

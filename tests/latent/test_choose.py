@@ -17,6 +17,19 @@ def test_the_planted_number_is_chosen(by):
     assert list(found.table) == [2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("by", ["bic", "silhouette"])
+def test_every_criterion_can_be_watched(by):
+    seen = []
+
+    def watch(numbers):
+        for k in numbers:
+            seen.append(k)
+            yield k
+
+    choose_k(blobs(20)[0], [3, 2], by, watch=watch)
+    assert seen == [2, 3]
+
+
 def test_noise_is_one_gaussian():
     z = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
     assert choose_k(z, range(1, 5), "bic").k == 1

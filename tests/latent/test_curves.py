@@ -253,3 +253,5 @@ def test_even_keeps_dtype_and_gradients():
 def test_even_refuses_bad_input(path, steps, refine):
     with pytest.raises(ValueError, match=r"expected a path \(N, T, \*Z\)"):
         even(path, bent, steps, refine)
+    with pytest.raises(ValueError, match="finite path, got NaN"):
+        even(torch.full((1, 2, 3), torch.nan), bent, 4)

@@ -9,7 +9,9 @@ from sklearn.manifold import TSNE
 
 from latentkit.latent.bridge import LatentTransformer
 from latentkit.latent.decompositions import DecompositionEncoder, DecompositionModel, from_sklearn
+from latentkit.latent.derivative import pushforward
 from latentkit.latent.interpolate import lerp
+from latentkit.latent.invert import invert
 from latentkit.latent.render import decode_path
 from latentkit.testing import check_model
 
@@ -52,6 +54,35 @@ def test_every_decomposition_keeps_the_contract(decomposition):
     assert "decode: images lie in [0, 1]" in names
     assert "encode and decode: shapes agree" in names
     assert model.encode(x[:2].float()).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("decomposition", "both"),
+    [
+        (PCA(5, random_state=0), True),
+        (PCA(5, whiten=True, random_state=0), True),
+        (TruncatedSVD(5, random_state=0), True),
+        (NMF(5, random_state=0, max_iter=1000), False),
+    ],
+)
+def test_linear_ones_are_scikit_learns_and_carry_gradients(decomposition, both):
+    x = digits()
+    rows = x.flatten(1).numpy()
+    model = from_sklearn(decomposition.fit(rows), SHAPE)
+    z = torch.from_numpy(decomposition.transform(rows))
+    assert torch.allclose(model.encode(x), z, atol=1e-10)
+    back = torch.from_numpy(decomposition.inverse_transform(z.numpy())).clamp(0, 1)
+    assert torch.allclose(model.decode(z).flatten(1), back, atol=1e-10)
+    change = pushforward(model.decode, z[:2], torch.ones(2, 5).double())
+    step = (model.decode(z[:2] + 1e-6) - model.decode(z[:2] - 1e-6)) / 2e-6
+    inside = ((here := model.decode(z[:2])) > 1e-3) & (here < 1 - 1e-3)  # off the clamp's corners
+    assert inside.double().mean() > 0.5
+    assert torch.allclose(change[inside], step[inside], atol=1e-6)
+    found = invert(model.decode, here, z[:2] + 0.1, steps=60, lr=0.02)
+    assert (found.history[-1] < 0.1 * found.history[0]).all()
+    if both:
+        change = pushforward(model.encode, x[:2], x[2:4])
+        assert torch.allclose(change, model.encode(x[:2] + x[2:4]) - model.encode(x[:2]))
 
 
 def test_pca_is_the_singular_value_decomposition():

@@ -37,3 +37,5 @@ def test_bad_input():
         sweep(z, torch.ones(3), [float("inf")])
     with pytest.raises(ValueError, match="a finite direction"):
         sweep(z, torch.full((3,), torch.nan), [1])
+    with pytest.raises(ValueError, match="finite latents, got NaN"):
+        sweep(z * torch.nan, torch.ones(3), [1])

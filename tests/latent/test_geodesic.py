@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 
 from latentkit.latent.geodesic import density_geodesic, geodesic
@@ -61,6 +62,41 @@ def test_it_never_has_more_energy_than_the_line(steps, dtype):
         assert (gain(bent, line) >= 0).all()
         if steps == 9:
             assert gain(bent, line).mean() > 0.02
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """An autoencoder of the digits with four latents, trained for seconds, and codes of digits."""
+    x = torch.from_numpy(load_digits().images).float() / 16
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encode = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 4))
+        layers = [nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 64), nn.Sigmoid()]
+        decode = nn.Sequential(*layers, nn.Unflatten(1, (1, 8, 8)))
+        parameters = [*encode.parameters(), *decode.parameters()]
+        adam = torch.optim.Adam(parameters, 3e-3)
+        for _ in range(400):
+            batch = x[torch.randint(len(x), (128,))]
+            loss = (decode(encode(batch))[:, 0] - batch).square().mean()
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+    assert loss < 0.04  # of a variance of 0.14: it has learned the images
+    with torch.no_grad():
+        return decode.requires_grad_(False), encode(x[:32])
+
+
+def test_on_a_trained_network_it_is_shorter_in_energy_for_every_pair(trained):
+    decode, z = trained
+    a, b = z[:16], z[16:]
+    bent = decode_path(decode, geodesic(a, b, 16, decode, iterations=150))
+    line = decode_path(decode, lerp(a, b, 16))
+    ratio = energy(bent) / energy(line)
+    assert (ratio <= 1).all()
+    assert ratio.mean() < 0.95
+    # Strictly shorter than another curve, too: it is not the line that is bad.
+    detour = lerp(a, b, 16) + 0.3 * torch.linspace(0, torch.pi, 16).sin()[:, None]
+    assert (energy(decode_path(decode, detour)) > energy(bent)).all()
 
 
 def test_a_hostile_decoder_leaves_the_line():

@@ -16,8 +16,8 @@ PATHS = {
     "lerp": lerp,
     "slerp": slerp,
     "slerp-log": partial(slerp, norm="log"),
-    "gaussian": partial(matched, prior=Gaussian(3)),
-    "uniform": partial(matched, prior=Uniform(3, -50, 50)),
+    "gaussian": lambda a, b, steps: matched(a, b, steps, Gaussian(a.shape[1:].numel())),
+    "uniform": lambda a, b, steps: matched(a, b, steps, Uniform(a.shape[1:].numel(), -50, 50)),
 }
 each_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
 # Zeros, equal, parallel and opposite ends turn up often among small whole numbers.
@@ -253,6 +253,8 @@ def test_matched_refuses_other_priors_and_latents_outside_the_bounds():
         matched(a, a, 3, Uniform(3))
     with pytest.raises(ValueError, match="got Empirical; use lerp or slerp"):
         matched(a, a, 3, Empirical(a))
+    with pytest.raises(ValueError, match="prior's 4 numbers"):
+        matched(a, a, 3, Gaussian(4))
 
 
 def test_matched_accepts_a_bound_rounded_to_half_precision():

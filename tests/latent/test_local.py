@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from latentkit.latent.derivative import pullback, pushforward
-from latentkit.latent.directions import jacobian
 from latentkit.latent.local import local
+from tests.latent.dense import jacobian
 from tests.latent.test_directions import decoder, matrix, orthonormal, same_up_to_sign, signs_fixed
 
 
@@ -25,6 +25,14 @@ def test_of_a_network_it_is_the_dense_one():
     network = decoder().double()
     z = torch.randn(1, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     assert same_up_to_sign(local(network, z, 3), jacobian(network, z, 3), 1e-8)
+
+
+def test_a_decoder_that_leaves_torch_is_named():
+    numb = lambda z: torch.from_numpy(z.detach().numpy() ** 2)  # noqa: E731
+    z = torch.ones(2, 3)
+    for product in (pushforward, pullback):
+        with pytest.raises(ValueError, match="no derivative passes through decode"):
+            product(numb, z, z)
 
 
 def test_close_singular_values_ask_for_iterations():

@@ -169,6 +169,8 @@ def test_a_mixed_prior_without_spread_and_its_vicinity():
         (torch.full((2, 2, 3), 2.0), [1, 1], Uniform(3), "inside the prior's bounds"),
         (torch.zeros(2, 12, 3), [1] * 12, Uniform(3), "at most 10 weights above 0.*got 12"),
         (torch.zeros(2, 2, 3), [1, 1], Empirical(torch.zeros(1, 3)), "got Empirical"),
+        (torch.zeros(2, 2, 4), [1, 1], Gaussian(3), "prior's 3 numbers"),
+        (torch.zeros(2, 2, 2), [1, 1], Uniform(3), "prior's 3 numbers"),
         (torch.zeros(2, 2, 6), [1, 1], MIXED, "with sum 1"),
         (torch.eye(6)[None, 2:4], [1, -1], MIXED, "sum is not 0"),
     ],
@@ -187,7 +189,7 @@ def test_bad_input_of_each_operation():
     for epsilon, n in ((-0.1, 1), (math.nan, 1), (1, 0)):
         with pytest.raises(ValueError, match="epsilon of 0 or more and n of 1 or more"):
             vicinity(z, epsilon, prior, n)
-    with pytest.raises(ValueError, match=r"of 4 numbers, got \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"4 numbers, got \(2, 3\)"):
         vicinity(z, 1, Gaussian(4))
 
 

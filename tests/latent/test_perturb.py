@@ -6,7 +6,7 @@ from scipy import stats
 
 from latentkit.latent.perturb import along, gaussian, jitter
 from latentkit.latent.training_set import TrainLatents
-from latentkit.priors import Empirical, Gaussian, Uniform
+from latentkit.priors import Empirical, Gaussian, GaussianOneHot, Uniform
 from tests.latent.test_augment import draw, labelled, training
 
 
@@ -51,6 +51,15 @@ def test_little_jitter_stays_near():
         assert (made.z - train.z[torch.cat(made.parents) // 2]).abs().max() < 0.06
 
 
+def test_jitter_leaves_classes_as_they_are():
+    prior = GaussianOneHot(2, 3)
+    train = of_prior(prior, 200)
+    made = jitter(train, 60, prior, 0.5, draw(0))
+    parents = train.z[torch.cat(made.parents) // 2]
+    assert torch.equal(made.z[:, 2:], parents[:, 2:])
+    assert not (made.z[:, :2] == parents[:, :2]).any()
+
+
 def test_gaussian_draws_have_the_mean_and_covariance_of_their_class():
     n, generator = 4000, draw(0)
     labels = torch.arange(n) % 2
@@ -89,11 +98,11 @@ def test_along_moves_along_the_direction_alone_within_the_range():
     ("call", "error", "message"),
     [
         (lambda t: gaussian(t, 0), ValueError, "per_class >= 1"),
-        (lambda t: jitter(t, 2, Gaussian(4)), ValueError, "prior of 3 coordinates, got 4"),
+        (lambda t: jitter(t, 2, Gaussian(4)), ValueError, "latents .*prior.s 4 numbers"),
         (lambda t: jitter(t, 2, Gaussian(3), 0), ValueError, "strength above 0, got 0"),
         (lambda t: jitter(t, 2, Gaussian(3), float("nan")), ValueError, "strength above 0"),
-        (lambda t: jitter(t, 2, Uniform(3, 0, 0.1)), ValueError, r"latents in \[0, 0.1\]"),
-        (lambda t: jitter(t, 2, Empirical(t.z)), TypeError, "Gaussian or a Uniform.*Empirical"),
+        (lambda t: jitter(t, 2, Uniform(3, 0, 0.1)), ValueError, r"\[0, 0.1\]"),
+        (lambda t: jitter(t, 2, Empirical(t.z)), ValueError, "a Gaussian, a Uniform or.*Empirical"),
         (lambda t: along(t, 2, torch.ones(4)), ValueError, r"shape \(3,\), got \(4,\)"),
         (lambda t: along(t, 2, torch.zeros(3)), ValueError, "direction that is not zero"),
         (lambda t: along(t, 2, torch.full((3,), torch.nan)), ValueError, "finite direction"),

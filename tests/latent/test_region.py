@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from latentkit.latent.activations import region_mask
-from latentkit.latent.directions import jacobian
 from latentkit.latent.region import leakage, region
+from tests.latent.dense import jacobian
 
 SHAPE = (2, 6, 8)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from latentkit.latent.render import decode_batches, decode_path, encode_set, pairs
+from latentkit.latent.render import decode_batches, decode_path, pairs
 
 MATRIX = torch.arange(12.0).reshape(3, 4)
 
@@ -49,18 +49,6 @@ def test_bad_input():
         decode_path(decode, torch.zeros(3))
     with pytest.raises(ValueError, match="one image for each of 4 latents"):
         decode_batches(lambda z: z[:1], torch.zeros(4, 3))
-    with pytest.raises(ValueError, match="at least one batch"):
-        encode_set(decode, [])
-
-
-def test_a_set_is_encoded_in_order_without_gradients():
-    encode = nn.Linear(4, 2)
-    x, y = torch.randn(7, 4), torch.arange(7)
-    latents, labels = encode_set(encode, [[x[:3], y[:3]], [x[3:], y[3:]]])
-    assert torch.allclose(latents, encode(x), atol=1e-6)
-    assert torch.equal(labels, y)
-    assert not latents.requires_grad
-    assert torch.is_grad_enabled()
 
 
 def test_pairs_are_every_row_with_every_column():

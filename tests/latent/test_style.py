@@ -181,6 +181,17 @@ def test_the_mean_style_is_that_of_the_prior_and_of_the_generator_alone():
     torch.testing.assert_close(mean, to_styles(z).mean(0), atol=1e-4, rtol=0)
 
 
+def test_styles_that_are_no_numbers():
+    w, broken = styles(0), styles(0)
+    broken[1, 2, 3] = torch.nan
+    with pytest.raises(ValueError, match="expected finite b, got NaN"):
+        mix(w, broken, [0])
+    with pytest.raises(ValueError, match="expected finite w, got NaN"):
+        truncate(broken, w[0], 0.5)
+    with pytest.raises(ValueError, match="expected finite mean, got NaN"):
+        truncate(w, broken[1], 0.5)
+
+
 def test_bad_truncation():
     w = styles(0)
     with pytest.raises(ValueError, match="a finite psi, got nan"):

@@ -113,6 +113,8 @@ def test_bad_input(what):
         what(torch.zeros(1, 2), Empirical(torch.zeros(1, 2)))
     with pytest.raises(ValueError, match=r"latents \(N, 3\) of the prior, got \(1, 2\)"):
         what(torch.zeros(1, 2), Gaussian(3))
+    with pytest.raises(ValueError, match="finite latents, got NaN"):
+        typicality(torch.full((1, 3), torch.nan), Gaussian(3))
 
 
 def test_no_reference():

@@ -95,6 +95,21 @@ def test_entangled_codes_score_between():
     assert sap(copied, factors) == pytest.approx(0, abs=1e-6)
 
 
+def test_a_rotation_loses_nothing_that_a_linear_reading_needs():
+    """MIG and disentanglement fall; what the coordinates say together stays."""
+    factors = independent(2000)
+    turned = factors @ torch.linalg.qr(noise(3, 3)).Q
+
+    def informativeness(latents):
+        return np.mean([importance(latents, y)[1] for y in factors.T])
+
+    straight, rotated = informativeness(factors), informativeness(turned)
+    assert straight > 0.99
+    assert rotated > straight - 0.06  # trees read an oblique axis in steps
+    assert dci(table_of(turned, factors)).disentanglement < 0.8
+    assert informativeness(noise(2000, 3)) < 0.05
+
+
 def test_completeness_and_disentanglement_are_told_apart_by_hand():
     spread = torch.tensor([[0.5, 0.0], [0.5, 0.0], [0.0, 0.5], [0.0, 0.5]])
     assert dci(spread) == pytest.approx((1, 0.5))

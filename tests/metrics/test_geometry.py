@@ -79,6 +79,31 @@ def test_the_path_length_of_a_linear_decoder_is_known():
     assert torch.allclose(found, expected)
 
 
+def test_the_path_length_of_a_linear_decoder_of_a_gaussian_is_twice_its_norm():
+    """Of lerp between independent ends: E |A (b - a)|^2 = 2 |A|_F^2."""
+    weight = torch.randn(16, 40, generator=torch.Generator().manual_seed(1)).double()
+    a, b = torch.randn(2, 40_000, 16, generator=torch.Generator().manual_seed(2)).double()
+    found = perceptual_path_length(lambda z: z @ weight, (a + b) / 2, b - a)
+    error = found.std() / len(found) ** 0.5
+    assert abs(found.mean() - 2 * weight.square().sum()) < 3 * error < 0.01 * found.mean()
+
+
+def test_the_path_length_of_unit_arcs_is_their_squared_angle():
+    """A = I on the sphere: 2 (1 - cos(eps w)) / eps^2, which goes to w^2."""
+    a, b = torch.nn.functional.normalize(ends(50)[0].unsqueeze(0).expand(2, -1, -1), dim=2)
+    b = b.roll(1, 0)
+    angle = (a * b).sum(1).clamp(-1, 1).acos()
+    t = torch.full((50,), 0.3, dtype=torch.float64)
+    z, dz = arc(a, b, t)
+    assert torch.allclose(perceptual_path_length(lambda z: z, z, dz), angle**2)
+    for epsilon in (0.3, 0.01):
+        gap = (arc(a, b, t + epsilon)[0] - z).square().sum(1) / epsilon**2
+        assert torch.allclose(gap, 2 * (1 - (epsilon * angle).cos()) / epsilon**2)
+        along = lambda s: arc(a, b, s[:, 0])[0]  # noqa: E731
+        found = perceptual_path_length(along, t[:, None], torch.ones(50, 1).double(), epsilon)
+        assert torch.allclose(found, gap)
+
+
 def test_the_limit_is_where_small_steps_lead():
     z, dz = ends()
     limit = perceptual_path_length(curved, z, dz)
@@ -129,6 +154,10 @@ def test_features_without_derivative_are_refused_but_stepped_over(leave):
         (lambda: arc(torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(2)), r"and \(2,\)"),
         (lambda: arc(torch.zeros(3), torch.zeros(3), torch.zeros(3)), r"got \(3,\)"),
         (lambda: perceptual_path_length(curved, *torch.zeros(2, 3)), r"\(3,\) and \(3,\)"),
+        (
+            lambda: perceptual_path_length(curved, ends()[0] * torch.nan, ends()[1]),
+            "finite z and dz",
+        ),
         (lambda: perceptual_path_length(curved, *ends(), -1.0), "above 0, got -1.0"),
     ],
 )
