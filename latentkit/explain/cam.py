@@ -16,7 +16,9 @@ factor exp(score) of Grad-CAM++, one positive number per sample, is left out. Gr
 units: Liu et al., CVPR 2020 (arXiv 1911.07389).
 
 Which one? Grad-CAM averages the gradient over space and with it loses which of several latent
-directions a map belongs to; HiResCAM on an early layer keeps it (measure: `faithfulness`).
+directions a map belongs to; HiResCAM on an early layer keeps it (measure: `faithfulness`). Maps
+without a gradient are in `activation_cams` (CAM, Eigen-CAM) and `forward_cams` (Score-CAM,
+Ablation-CAM); the input and every bias at once in `fullgrad`.
 """
 
 from collections.abc import Sequence

@@ -3,15 +3,17 @@
 Srinivas and Fleuret, NeurIPS 2019 (arXiv 1905.00780). In a network that is linear piece by piece
 (convolution, linear, batch norm, ReLU, LeakyReLU, max pooling), exactly: score = sum(x * gradient)
 plus, for every layer, sum(bias * gradient). Biases are those of convolutions, transposed ones and
-linear layers, and what batch norm adds in eval mode. With other activations (SiLU, sigmoid), other
-norms or parameters added by hand it does not add up; `FullGradients.error` says by how much.
+linear layers, what batch norm adds in eval mode, and what a conversion of the input adds before the
+first layer, such as the -1 of 2 x - 1. With other activations (SiLU, sigmoid), other norms or
+parameters added by hand it does not add up; `FullGradients.error` says by how much.
 """
 
-import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,8 @@ from latentkit.explain.heatmap import Heatmap, named, resize, unit_range
 from latentkit.explain.hooks import borrowed, differentiate, normal, values
 from latentkit.protocols import Score
 
+_INPUT = "(the input)"
+
 
 @dataclass(frozen=True, eq=False)
 class FullGradients:
@@ -29,7 +33,7 @@ class FullGradients:
 
     Attributes:
         value: the scores, (N,).
-        input: input times gradient, (N, C, *S).
+        input: input times gradient, as the first layer sees the input, (N, C, *S).
         biases: bias times gradient by the name of the layer, (N, C, *S_layer), or (N, ..., F) for
             linear layers; the second run of a layer is called "name#1".
     """
@@ -84,58 +88,73 @@ def fullgrad(module: nn.Module, x: Tensor, score: Score, *, signed: bool = True)
         ]
         raw = gross = torch.stack(shares).sum(0)
     noise = eps * _largest(gross)
-    return Heatmap(raw.float(), "(the input)", "fullgrad", noise.float(), named(score))
+    return Heatmap(raw.float(), _INPUT, "fullgrad", noise.float(), named(score))
 
 
 def full_gradients(module: nn.Module, x: Tensor, score: Score) -> FullGradients:
     """The parts of a score, one forward pass and one gradient; arguments as in `fullgrad`."""
     with borrowed(module), torch.enable_grad():
         leaf = normal(x).requires_grad_()
-        with _outputs(module) as kept:
+        seen = _Seen(leaf)
+        with seen.hooked(module):
             # A copy goes in: the first layer may work in place.
             value = values(score, module(leaf.clone()), len(x))
-        slopes: tuple[Tensor | None, ...] = (None,) * (1 + len(kept))
+        slopes: tuple[Tensor | None, ...] = (None,) * (1 + len(seen.biased))
         if value.requires_grad:
-            inputs, ones = [leaf, *(output for _, output, _ in kept)], torch.ones_like(value)
-            slopes = torch.autograd.grad(value, inputs, ones, allow_unused=True)
+            wanted, ones = [leaf, *(one for _, one, _ in seen.biased)], torch.ones_like(value)
+            slopes = torch.autograd.grad(value, wanted, ones, allow_unused=True)
     # Nothing depends on a detached score: there `differentiate` says what is wrong.
-    own = differentiate(value.detach(), leaf, "(the input)") if slopes[0] is None else slopes[0]
+    own = differentiate(value.detach(), leaf, _INPUT) if slopes[0] is None else slopes[0]
     biases = {
         name: _wide(slope) * _wide(bias)
-        for (name, _, bias), slope in zip(kept, slopes[1:], strict=True)
+        for (name, _, bias), slope in zip(seen.biased, slopes[1:], strict=True)
         if slope is not None  # the score does not depend on this layer
     }
-    return FullGradients(_wide(value), _wide(own) * _wide(leaf), biases)
+    scaled = _wide(own) * _wide(leaf)
+    if _INPUT in biases and biases[_INPUT].shape in (x.shape, x.flatten(1).shape):
+        scaled = scaled + biases.pop(_INPUT).reshape(x.shape)
+    return FullGradients(_wide(value), scaled, biases)
 
 
-@contextmanager
-def _outputs(module: nn.Module) -> Iterator[list[tuple[str, Tensor, Tensor]]]:
-    """Collects (name, output, bias) of every layer with a bias that runs in this thread."""
-    kept: list[tuple[str, Tensor, Tensor]] = []
-    with ExitStack() as stack:
-        for name, part in module.named_modules():
-            if isinstance(part, _ConvNd | nn.Linear | _BatchNorm):
-                stack.enter_context(part.register_forward_hook(_keeper(name, kept)))
-        yield kept
+class _Seen:
+    """What is added to the signal on its way: (name, the sum, what was added), in order."""
 
+    def __init__(self, leaf: Tensor) -> None:
+        self.biased: list[tuple[str, Tensor, Tensor]] = []
+        self._leaf, self._runs, self._thread = leaf, Counter[str](), threading.get_ident()
 
-def _keeper(
-    name: str, kept: list[tuple[str, Tensor, Tensor]]
-) -> Callable[[nn.Module, object, Tensor], Tensor | None]:
-    thread, runs = threading.get_ident(), itertools.count()
+    @contextmanager
+    def hooked(self, module: nn.Module) -> Iterator[None]:
+        """Look at every affine layer that runs in this thread."""
+        with ExitStack() as stack:
+            for name, part in module.named_modules():
+                if isinstance(part, _ConvNd | nn.Linear | _BatchNorm):
+                    stack.enter_context(part.register_forward_hook(partial(self._look, name)))
+            yield
 
-    def keep(layer: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
-        if threading.get_ident() != thread or not output.requires_grad:
+    def _look(
+        self, name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+    ) -> Tensor | None:
+        if threading.get_ident() != self._thread or not output.requires_grad:
             return None
-        run = next(runs)
+        if not self._runs and inputs and inputs[0].requires_grad:
+            self.biased.append((_INPUT, inputs[0], _offset(inputs[0], self._leaf)))
+        run = self._runs[name]
+        self._runs[name] += 1
         if (bias := _bias(layer)) is None:
             return None
         if not isinstance(layer, nn.Linear):
             bias = bias.view(-1, *[1] * (output.ndim - 2))
-        kept.append((f"{name}#{run}" if run else name, output, bias))
+        self.biased.append((f"{name}#{run}" if run else name, output, bias))
         return output.clone()  # so that a later in-place operation changes the copy
 
-    return keep
+
+def _offset(converted: Tensor, x: Tensor) -> Tensor:
+    """What a conversion adds: f(x) - J x, zero where f only scales or mixes."""
+    seed = torch.zeros_like(converted, requires_grad=True)
+    (pulled,) = torch.autograd.grad(converted, x, seed, create_graph=True)  # linear in the seed
+    (pushed,) = torch.autograd.grad(pulled, seed, x.detach(), retain_graph=True)
+    return (converted - pushed).detach()
 
 
 def _bias(layer: nn.Module) -> Tensor | None:

@@ -78,6 +78,53 @@ def test_each_part_by_plain_autograd():
     torch.testing.assert_close(parts.biases["3"][0], net[3].bias.detach())
 
 
+class Converts(nn.Module):
+    """Works in another range than its input, as models here do."""
+
+    def __init__(self, how):
+        super().__init__()
+        torch.manual_seed(0)
+        self.how, self.first = how, nn.Conv2d(2, 3, 3, padding=1)
+        size = 20 if how == "sizes" else 80
+        self.side, self.last = nn.Conv2d(2, 1, 1), nn.Linear(160 if how == "flat" else 3 * size, 2)
+
+    def forward(self, x):
+        if self.how == "range":
+            x = 2 * x - 1
+        elif self.how == "channels":
+            x = (x - torch.tensor([0.3, 0.5]).view(1, 2, 1, 1)) / 0.2
+        elif self.how == "sizes":
+            x = nn.functional.avg_pool2d(x, 2) - 0.5
+        elif self.how == "flat":
+            return self.last((2 * x - 1).flatten(1))
+        elif self.how == "branches":
+            y = 2 * x - 1
+            return self.last((self.first(y).relu() + self.side(y) + x[:, :1]).flatten(1))
+        return self.last(self.first(x).relu().flatten(1))
+
+
+@pytest.mark.parametrize("how", ["range", "channels", "sizes", "flat", "branches"])
+def test_conversions_of_the_input_count(how):
+    net, x = Converts(how).double(), torch.rand(3, 2, 8, 10, dtype=torch.double)
+    parts = full_gradients(net, x, unit(1))
+    assert parts.error.max() < 1e-12
+    if how in ("range", "channels"):  # as if the converted input had been given
+        with torch.no_grad():
+            converted = (
+                2 * x - 1 if how == "range" else (x - torch.tensor([[[0.3]], [[0.5]]])) / 0.2
+            )
+        net.how = None
+        plain = full_gradients(net, converted, unit(1))
+        torch.testing.assert_close(parts.input, plain.input)
+        assert set(parts.biases) == set(plain.biases) == {"first", "last"}
+        net.how = how
+    elif how == "sizes":
+        assert parts.biases["(the input)"].shape == (3, 2, 4, 5)
+    got = fullgrad(net, x, unit(1))
+    expected = parts.value - parts.biases["last"].sum(1)
+    torch.testing.assert_close(got.raw.sum((1, 2)).double(), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_what_does_not_add_up_is_measured():
     net = network(2, last=nn.Sigmoid())
     assert full_gradients(net, inputs((6, 8)), unit(1)).error.max() > 0.01
