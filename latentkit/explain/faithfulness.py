@@ -15,6 +15,7 @@ from latentkit.metrics.saliency import resize
 
 _SAME = 1e-6  # residuals below this share of a map's norm are rounding errors
 _TIE = 1e-9  # cosines in double precision this near are equal
+_TOGETHER = 64  # images whose maps are compared at a time, in double precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +61,8 @@ def direction_retrieval(maps: Tensor, truths: Tensor) -> Retrieval:
         truths: (K, N, *S), such as `directions.effect` of each.
     """
     _check(maps, truths)
-    found, live = _residuals(_fitted(maps, truths))
-    true, known = _residuals(truths)
-    cosine = torch.einsum("knp,jnp->knj", found, true)
-    own = cosine.diagonal(dim1=0, dim2=2).T  # (K, N)
-    self_mask = torch.eye(len(maps), dtype=torch.bool, device=maps.device)[:, None]
-    others = cosine.masked_fill(self_mask, -math.inf).amax(2)
-    margin = torch.where(live & known, own - others, 0.0)
+    pairs = zip(torch.split(maps, _TOGETHER, 1), torch.split(truths, _TOGETHER, 1), strict=True)
+    margin = torch.cat([_margin(some, true) for some, true in pairs], 1)
     won = margin > _TIE
     share = won.double().mean(1)
     accuracy = float(share.mean())
@@ -95,6 +91,16 @@ def _check(maps: Tensor, truths: Tensor) -> None:
         raise ValueError(
             f"expected at least 2 directions and one image, got {tuple(maps.shape[:2])}"
         )
+
+
+def _margin(maps: Tensor, truths: Tensor) -> Tensor:
+    """Cosine with the own truth minus the largest with another (K, N), 0 for the dead."""
+    found, live = _residuals(_fitted(maps, truths))
+    true, known = _residuals(truths)
+    cosine = torch.einsum("knp,jnp->knj", found, true)
+    own = cosine.diagonal(dim1=0, dim2=2).T  # (K, N)
+    self_mask = torch.eye(len(maps), dtype=torch.bool, device=maps.device)[:, None]
+    return torch.where(live & known, own - cosine.masked_fill(self_mask, -math.inf).amax(2), 0.0)
 
 
 def _fitted(maps: Tensor, truths: Tensor) -> Tensor:

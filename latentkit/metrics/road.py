@@ -97,14 +97,14 @@ def impute(x: Tensor, removed: Tensor) -> Tensor:
     wide = torch.promote_types(x.dtype, torch.float32)
     known = x.to(wide).masked_fill(hole, 0)
     level = known.sum(space, keepdim=True) / (~hole).sum(space, keepdim=True)
-    weight = _neighbours(torch.ones_like(known[:1, :1]))
+    weight = _around(torch.ones_like(known[:1, :1]))
     inside = hole.to(wide)  # products are many times faster than masks
-    rest = _solve(_neighbours((known - level) * (1 - inside)) * inside, weight, inside)
+    rest = _solve(_around((known - level) * (1 - inside)) * inside, weight, inside)
     return torch.where(hole, (level + rest).to(x), x)
 
 
 def _solve(b: Tensor, weight: Tensor, inside: Tensor) -> Tensor:
-    """Conjugate gradients: weight u - neighbours(u) = b where inside is 1, u = 0 elsewhere."""
+    """Conjugate gradients: weight u - around(u) = b where inside is 1, u = 0 elsewhere."""
     space = tuple(range(2, b.ndim))
     u, rest, way = torch.zeros_like(b), b, b
     size = rest.square().sum(space, keepdim=True)
@@ -113,7 +113,7 @@ def _solve(b: Tensor, weight: Tensor, inside: Tensor) -> Tensor:
         open_ = size > goal  # what is solved stays, so that no image depends on its batch
         if not open_.any():
             break
-        pulled = (weight * way - _neighbours(way)) * inside
+        pulled = (weight * way - _around(way)) * inside
         step = torch.where(open_, size / (way * pulled).sum(space, keepdim=True), 0)
         u, rest = u + step * way, rest - step * pulled
         before, size = size, rest.square().sum(space, keepdim=True)
@@ -121,15 +121,17 @@ def _solve(b: Tensor, weight: Tensor, inside: Tensor) -> Tensor:
     return u
 
 
-def _neighbours(u: Tensor) -> Tensor:
-    """Weighted sum over the neighbours of each pixel: (N, C, *S) -> (N, C, *S), zero outside."""
-    out: Tensor = u
+def _around(u: Tensor) -> Tensor:
+    """Binomial sum over each pixel and its neighbours: (N, C, *S) -> (N, C, *S), zero outside.
+
+    The pixel's own weight does not matter: it cancels in the system that `_solve` solves.
+    """
     for axis in range(2, u.ndim):
-        ahead, behind = (out.narrow(axis, at, u.shape[axis] - 1) for at in (1, 0))
-        out = 2 * out
-        out.narrow(axis, 0, u.shape[axis] - 1).add_(ahead)
-        out.narrow(axis, 1, u.shape[axis] - 1).add_(behind)
-    return out - 2.0 ** (u.ndim - 2) * u
+        ahead, behind = (u.narrow(axis, at, u.shape[axis] - 1) for at in (1, 0))
+        u = 2 * u
+        u.narrow(axis, 0, u.shape[axis] - 1).add_(ahead)
+        u.narrow(axis, 1, u.shape[axis] - 1).add_(behind)
+    return u
 
 
 def _counts(fractions: Sequence[float], pixels: int) -> Tensor:

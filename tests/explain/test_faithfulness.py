@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from latentkit.explain import faithfulness
 from latentkit.explain.faithfulness import direction_retrieval, wilson
 from latentkit.metrics.bootstrap import mean_interval
 
@@ -62,7 +63,8 @@ def test_dead_and_broken_maps_lose_and_ties_lose(truths):
     assert direction_retrieval(doubled, doubled).per_direction.tolist() == [0, 0, 1, 1, 1]
 
 
-def test_equals_slow_loops(truths):
+def test_equals_slow_loops(truths, monkeypatch):
+    monkeypatch.setattr(faithfulness, "_TOGETHER", 7)
     noise = torch.rand(5, 40, 8, 8, generator=torch.Generator().manual_seed(3))
     maps = 0.35 * truths + 0.65 * noise
     wins, margins = torch.zeros(5, 40), torch.zeros(5, 40)
