@@ -1,4 +1,5 @@
 import copy
+import gc
 
 import pytest
 import torch
@@ -197,6 +198,25 @@ def test_a_module_in_training_comes_back_as_it_was(encoder, images, method):
     kept = [p.grad for p in [*encoder.parameters(), images]]
     assert all(torch.equal(a, b) for a, b in zip(kept, grads, strict=True))
     assert not any(part._forward_hooks or part._backward_hooks for part in encoder.modules())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_is_kept_alive(encoder, images, method):
+    def alive():
+        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+    method(encoder, images, unit(2))
+    gc.collect()
+    gc.disable()
+    before = alive()
+    for _ in range(3):
+        method(encoder, images, unit(2))
+    after = alive()
+    gc.enable()
+    if method is by_captum:  # a module refers to itself: the collector has to come
+        gc.collect()
+        after = alive()
+    assert after == before
 
 
 @pytest.mark.parametrize("method", METHODS)
