@@ -105,9 +105,9 @@ def _through(
     rule: "_Rectify", module: nn.Module, x: Tensor, score: Score, plain: Collection[str]
 ) -> Tensor:
     with borrowed(module), rule:
-        leaf, value = record(module, x, score)
+        value, leaf = record(module, x[None], score)
         rule.check(_between(value, leaf), plain)
-        return differentiate(value, leaf, INPUT)
+        return differentiate(value, leaf, INPUT)[0]
 
 
 class _Rectify(TorchFunctionMode):

@@ -133,6 +133,19 @@ def test_integrated_gradients_equal_captum(make_encoder, images, ours, theirs):
     torch.testing.assert_close(got, expected.to(got), atol=1e-6, rtol=1e-4)
 
 
+def test_a_module_that_gives_a_tuple_and_a_score_for_each_image(encoder, images):
+    class Both(nn.Module):
+        def forward(self, x):
+            return x, encoder(x)
+
+    weight = torch.tensor([1.0, -2.0, 0.5, 3.0])
+    got = integrated_gradients(Both(), images, lambda output: weight * output[1][:, 2])
+    expected = integrated_gradients(encoder, images, lambda output: weight * output[:, 2])
+    torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-4)
+    plain = integrated_gradients(encoder, images, unit(2))
+    torch.testing.assert_close(got, weight.view(4, 1, 1, 1) * plain, atol=1e-6, rtol=1e-4)
+
+
 def test_use_along_is_the_same_path(encoder, images):
     along = use_along(encoder, images.flip(0), images, unit(1), 7)
     pixels = integrated_gradients(encoder, images, unit(1), images.flip(0), 7)
