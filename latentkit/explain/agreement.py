@@ -20,8 +20,9 @@ def spearman(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         (N,) in [-1, 1], double precision; 0 where a map is constant, nan where one is not finite.
 
-    >>> spearman(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 10.0, 100.0]])).tolist()
-    [1.0]
+    >>> a, b = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 100.0, 10.0]])
+    >>> spearman(a, b).round(decimals=6)
+    tensor([0.5000], dtype=torch.float64)
     """
     rows = _pair(a, b)
     ranks = [_mean_ranks(row) for row in rows]

@@ -4,8 +4,8 @@ All give signed (N, C, *S): positive where more of that input raises the score. 
 et al., ICLR 2014 workshop (arXiv 1312.6034). SmoothGrad: Smilkov et al., 2017 (arXiv 1706.03825).
 Integrated gradients: Sundararajan et al., ICML 2017 (arXiv 1703.01365).
 
-The batch is run as it is given, one pass after the other: the memory is that of a single gradient
-however many passes a method makes, and a score may hold something for each image.
+Methods that need many gradients take them in passes of bounded size; a score always sees the batch
+as it was given, so that it may hold something for each image.
 """
 
 from collections.abc import Callable
@@ -38,8 +38,7 @@ def saliency(module: nn.Module, x: Tensor, score: Score) -> Tensor:
         TypeError: an x that has no gradient.
     """
     with borrowed(module):
-        leaf, value = record(module, x, score)
-        return differentiate(value, leaf, INPUT)
+        return differentiate(*record(module, x[None], score), INPUT)[0]
 
 
 def input_x_gradient(module: nn.Module, x: Tensor, score: Score) -> Tensor:
@@ -116,34 +115,62 @@ def integrated_gradients(
         the quadrature.
     """
     points, weights = _nodes(steps, rule)
-    x = _own(x)
-    start = normal(torch.as_tensor(baseline, dtype=x.dtype, device=x.device))
-    try:
-        start = start.expand_as(x)
-    except RuntimeError:
-        raise ValueError(
-            f"expected a baseline that broadcasts to x {tuple(x.shape)}, got {tuple(start.shape)}"
-        ) from None
-    mean = torch.zeros_like(x)
-    for point, weight in zip(points, weights, strict=True):
-        mean += weight * saliency(module, start + point * (x - start), score)
-    return (x - start) * mean
+    with borrowed(module):
+        x, start = _own(x), normal(torch.as_tensor(baseline, dtype=x.dtype, device=x.device))
+        way = x - _fitting(start, x)
+        mean, column = torch.zeros_like(x), (-1, *[1] * x.ndim)
+        size = together(module, x)
+        for point, weight in zip(
+            torch.split(points, size), torch.split(weights, size), strict=True
+        ):
+            copies = start + point.to(x).view(column) * way
+            slopes = differentiate(*record(module, copies, score), INPUT)
+            mean += (weight.to(x).view(column) * slopes).sum(0)
+        return way * mean
 
 
 INPUT = "(the input)"
 """What errors call the input where they would name a layer."""
 
 
-def record(module: nn.Module, x: Tensor, score: Score) -> tuple[Tensor, Tensor]:
+def record(module: nn.Module, copies: Tensor, score: Score) -> tuple[Tensor, Tensor]:
     """Run the module, inside `hooks.borrowed`, and record how the score depends on the input.
 
+    Args:
+        module: the network.
+        copies: (B, N, C, *S), B versions of a batch.
+        score: the module's output for one version -> (N,).
+
     Returns:
-        The leaf (N, C, *S), a tensor of its own with the values of x, and the scores (N,).
+        Values (B N,) and the leaf (B, N, C, *S) they depend on, a tensor of its own.
     """
-    leaf = _own(x).requires_grad_()
+    leaf = _own(copies).requires_grad_()
     with torch.enable_grad():
-        # A copy goes in: the first layer may work in place.
-        return leaf, values(score, module(leaf.clone()), len(x))
+        return run(module, leaf, score).flatten(), leaf
+
+
+def run(module: nn.Module, copies: Tensor, score: Score) -> Tensor:
+    """Scores (B, N) of B versions of a batch, (B, N, C, *S), in one pass."""
+    versions, size = copies.shape[:2]
+    # A copy goes in: the first layer may work in place.
+    output = module(copies.flatten(0, 1).clone())
+    parts = output.split(size) if versions > 1 else [output]
+    return torch.stack([values(score, part, size) for part in parts])
+
+
+def together(module: nn.Module, x: Tensor, batch: int = 64) -> int:
+    """How many versions of a batch `run` may take: one, if what the module gives has no rows."""
+    return max(1, batch // max(1, len(x))) if isinstance(module(x[:1].clone()), Tensor) else 1
+
+
+def _fitting(baseline: Tensor, x: Tensor) -> Tensor:
+    try:
+        return baseline.expand_as(x)
+    except RuntimeError:
+        raise ValueError(
+            f"expected a baseline that broadcasts to x {tuple(x.shape)}, got"
+            f" {tuple(baseline.shape)}"
+        ) from None
 
 
 def _own(x: Tensor) -> Tensor:
@@ -152,13 +179,15 @@ def _own(x: Tensor) -> Tensor:
     return normal(x)
 
 
-def _nodes(steps: int, rule: str) -> tuple[list[float], list[float]]:
+def _nodes(steps: int, rule: str) -> tuple[Tensor, Tensor]:
     """Where on [0, 1] to look, and with what weights; these sum to 1."""
     if steps < 1:
         raise ValueError(f"expected at least one step, got {steps}")
     if rule == "midpoint":
-        return [(k + 0.5) / steps for k in range(steps)], [1 / steps] * steps
-    if rule == "gauss-legendre":
-        points, weights = np.polynomial.legendre.leggauss(steps)  # on [-1, 1]
-        return ((points + 1) / 2).tolist(), (weights / 2).tolist()
-    raise ValueError(f"expected rule 'gauss-legendre' or 'midpoint', got {rule!r}")
+        points, weights = (np.arange(steps) + 0.5) / steps, np.full(steps, 1 / steps)
+    elif rule == "gauss-legendre":
+        wide, heavy = np.polynomial.legendre.leggauss(steps)  # on [-1, 1]
+        points, weights = (wide + 1) / 2, heavy / 2
+    else:
+        raise ValueError(f"expected rule 'gauss-legendre' or 'midpoint', got {rule!r}")
+    return torch.from_numpy(points), torch.from_numpy(weights)

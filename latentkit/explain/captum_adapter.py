@@ -27,6 +27,7 @@ def captum_attribution(
     module: nn.Module,
     x: Tensor,
     score: Score,
+    /,
     seed: int = 0,
     **settings: Any,
 ) -> Attributions:

@@ -105,9 +105,9 @@ def _through(
     rule: "_Rectify", module: nn.Module, x: Tensor, score: Score, plain: Collection[str]
 ) -> Tensor:
     with borrowed(module), rule:
-        leaf, value = record(module, x, score)
+        value, leaf = record(module, x[None], score)
         rule.check(_between(value, leaf), plain)
-        return differentiate(value, leaf, INPUT)
+        return differentiate(value, leaf, INPUT)[0]
 
 
 class _Rectify(TorchFunctionMode):
@@ -144,6 +144,7 @@ class _Rectify(TorchFunctionMode):
     def _rectified(self, x: Tensor, rectifier: Callable[[Tensor], Tensor]) -> Tensor:
         inside, off = x.clone(), x.detach() <= 0  # not "x > 0": nan must not become a clean zero
         kept: list[Tensor] = []
+        gated = self.gated  # the hooks must not hold us, who hold what they hang on
 
         def arrive(signal: Tensor) -> Tensor:
             kept.append(signal.relu())
@@ -151,7 +152,7 @@ class _Rectify(TorchFunctionMode):
 
         def leave(gradient: Tensor) -> Tensor:
             positive = kept.pop().to(gradient)
-            return gradient.masked_fill(off, 0.0) if self.gated else positive
+            return gradient.masked_fill(off, 0.0) if gated else positive
 
         inside.register_hook(leave)  # type: ignore[no-untyped-call]
         outside = rectifier(inside)

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from latentkit.explain.hooks import borrowed, normal, values
+from latentkit.explain.attribution import run, together
+from latentkit.explain.hooks import borrowed, normal
 from latentkit.protocols import Score
 
 Window = tuple[slice, ...]
@@ -45,25 +46,17 @@ def occlusion(
     with borrowed(module):
         x = normal(x)
         filling = torch.as_tensor(fill, dtype=x.dtype, device=x.device).expand_as(x)
-        output = module(x)
-        before = values(score, output, len(x))
-        together = max(1, batch // len(x)) if isinstance(output, Tensor) else 1
+        before = run(module, x[None], score)
+        size = together(module, x, batch)
         total, count = x.new_zeros(len(x), *x.shape[2:]), x.new_zeros(x.shape[2:])
-        while group := list(itertools.islice(windows, together)):
+        while group := list(itertools.islice(windows, size)):
             hidden = torch.zeros(len(group), *x.shape[2:], dtype=torch.bool, device=x.device)
             for mask, where in zip(hidden, group, strict=True):
                 mask[where] = True
-            after = _scores(module, torch.where(hidden[:, None, None], filling, x), score)
+            after = run(module, torch.where(hidden[:, None, None], filling, x), score)
             total += torch.tensordot((before - after).T.to(x), hidden.to(x), dims=1)
             count += hidden.sum(0)
     return (total / count)[:, None]
-
-
-def _scores(module: nn.Module, copies: Tensor, score: Score) -> Tensor:
-    """(B, N, C, *S) -> (B, N). A score sees N images at a time: it may hold one thing for each."""
-    output, size = module(copies.flatten(0, 1)), copies.shape[1]
-    parts = output.split(size) if len(copies) > 1 else [output]
-    return torch.stack([values(score, part, size) for part in parts])
 
 
 def _windows(

@@ -61,7 +61,8 @@ def similarity(reference: Tensor, measure: Measure = "dot") -> Score:
     reference = reference.detach()
 
     def compare(output: Tensor) -> Tensor:
-        rows, kept = output.flatten(1), _like(reference, output).flatten(1)
+        kept = _like(reference, output).flatten(1)
+        rows = output.flatten(1)
         if measure == "cosine":
             return functional.cosine_similarity(rows, kept, dim=1)
         product: Tensor = (rows * kept).sum(1)  # no matrix product: autocast would round it
@@ -83,7 +84,7 @@ def reconstruction_error(x: Tensor) -> Score:
     original = x.detach()
 
     def error(output: Tensor) -> Tensor:
-        return (output - _like(original, output)).flatten(1).square().sum(1)
+        return (_like(original, output) - output).flatten(1).square().sum(1)
 
     return named("reconstruction_error", error)
 

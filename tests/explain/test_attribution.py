@@ -1,4 +1,5 @@
 import copy
+import gc
 
 import pytest
 import torch
@@ -132,6 +133,19 @@ def test_integrated_gradients_equal_captum(make_encoder, images, ours, theirs):
     torch.testing.assert_close(got, expected.to(got), atol=1e-6, rtol=1e-4)
 
 
+def test_a_module_that_gives_a_tuple_and_a_score_for_each_image(encoder, images):
+    class Both(nn.Module):
+        def forward(self, x):
+            return x, encoder(x)
+
+    weight = torch.tensor([1.0, -2.0, 0.5, 3.0])
+    got = integrated_gradients(Both(), images, lambda output: weight * output[1][:, 2])
+    expected = integrated_gradients(encoder, images, lambda output: weight * output[:, 2])
+    torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-4)
+    plain = integrated_gradients(encoder, images, unit(2))
+    torch.testing.assert_close(got, weight.view(4, 1, 1, 1) * plain, atol=1e-6, rtol=1e-4)
+
+
 def test_use_along_is_the_same_path(encoder, images):
     along = use_along(encoder, images.flip(0), images, unit(1), 7)
     pixels = integrated_gradients(encoder, images, unit(1), images.flip(0), 7)
@@ -197,6 +211,25 @@ def test_a_module_in_training_comes_back_as_it_was(encoder, images, method):
     kept = [p.grad for p in [*encoder.parameters(), images]]
     assert all(torch.equal(a, b) for a, b in zip(kept, grads, strict=True))
     assert not any(part._forward_hooks or part._backward_hooks for part in encoder.modules())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_is_kept_alive(encoder, images, method):
+    def alive():
+        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+    method(encoder, images, unit(2))
+    gc.collect()
+    gc.disable()
+    before = alive()
+    for _ in range(3):
+        method(encoder, images, unit(2))
+    after = alive()
+    gc.enable()
+    if method is by_captum:  # a module refers to itself: the collector has to come
+        gc.collect()
+        after = alive()
+    assert after == before
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,7 +1,9 @@
 import pytest
 import torch
+from torch.distributions import Normal, kl_divergence
 
-from latentkit.explain.scores import direction, fake, logit, real, unit
+from latentkit.explain.scores import cluster, direction, fake, kl, logit, real, unit
+from latentkit.models.clustergan import ClusterGAN
 
 OUTPUT = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 7.0]])
 
@@ -58,3 +60,53 @@ def test_a_tuple_says_how_to_pick(score):
 def test_a_direction_has_a_length(d):
     with pytest.raises(ValueError, match="positive length, got"):
         direction(d)
+
+
+def test_cluster_by_its_logit_or_by_its_centre():
+    output = torch.tensor([[9.0, 9.0, 1.0, 2.0, 3.0], [8.0, 8.0, 4.0, 5.0, 7.0]])  # z_n, z_c
+    assert cluster(0, 3)(output).tolist() == [1, 4]
+    assert cluster(2, 3)(output).tolist() == [3, 7]
+    centres = torch.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, 4.0]])
+    assert cluster(1, centres)(OUTPUT).tolist() == [-1, -(9 + 9 + 9)]
+    in_space = cluster(1, centres.reshape(2, 3, 1, 1))
+    assert in_space(OUTPUT.reshape(2, 3, 1, 1)).tolist() == [-1, -27]
+
+
+def test_cluster_of_a_clustergan_is_what_its_encoder_says():
+    torch.manual_seed(0)
+    model = ClusterGAN((1, 16, 16), continuous=3, classes=4, width=2, hidden=5)
+    x = torch.rand(6, 1, 16, 16)
+    logits = model.code(x)[1]
+    for k in range(4):
+        assert torch.equal(cluster(k, model.classes)(model.encoder(x)), logits[:, k])
+
+
+def test_kl_of_a_posterior():
+    mean, log_var = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    posterior = Normal(mean, (log_var / 2).exp())
+    expected = kl_divergence(posterior, Normal(0.0, 1.0))
+    for output in ((mean, log_var), [mean, log_var], torch.cat([mean, log_var], 1)):
+        torch.testing.assert_close(kl()(output), expected.sum(1))
+        torch.testing.assert_close(kl(1)(output), expected[:, 1])
+
+
+def test_errors_of_clusters_and_kl():
+    with pytest.raises(ValueError, match=r"a cluster in 0 \.\.\. 2, got 3"):
+        cluster(3, 3)
+    with pytest.raises(ValueError, match=r"outputs \(N, at least 4\), got \(2, 3\)"):
+        cluster(0, 4)(OUTPUT)
+    with pytest.raises(ValueError, match=r"outputs \(N, 2\), got \(2, 3\)"):
+        cluster(0, torch.zeros(5, 2))(OUTPUT)
+    with pytest.raises(ValueError, match=r"an even width, \(N, 2 D\), got \(2, 3\)"):
+        kl()(OUTPUT)
+    with pytest.raises(TypeError, match="got tuple"):
+        kl()((OUTPUT, OUTPUT, OUTPUT))
+
+
+def test_every_score_has_a_name():
+    scores = [unit(3), logit(2), direction(torch.ones(3)), real(), fake(), cluster(1, 2), kl()]
+    names = ["unit(3)", "logit(2)", "direction", "real", "fake", "cluster(1)", "kl"]
+    assert [score.__qualname__ for score in scores] == names
+    assert kl(4).__qualname__ == "kl(4)"
+    assert unit(1).__qualname__ == "unit(1)"  # one does not rename the other
+    assert scores[0].__qualname__ == "unit(3)"
