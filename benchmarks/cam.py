@@ -20,6 +20,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from latentkit.store import write_json
 
 HERE = Path(__file__).parent
 METHODS = ("grad-cam", "grad-cam++")
-PICTURES, UNITS = (16, 3, 224, 224), 16
+PICTURES = (16, 3, 224, 224)
 Call = Callable[[], Any]
 
 
@@ -50,13 +51,13 @@ def network() -> tuple[nn.Module, Tensor]:
     return resnet18(weights=None).eval(), torch.randn(PICTURES)
 
 
-def encoder() -> nn.Sequential:
-    """An encoder like DCGAN's discriminator, 3x64x64 -> 16; its last convolution is layer "4"."""
+def encoder(units: int = 16) -> nn.Sequential:
+    """An encoder like DCGAN's discriminator, 3x64x64 -> K; its last convolution is layer "4"."""
     torch.manual_seed(0)
     sizes, layers = (3, 32, 64, 128), []
     for inside, outside in pairwise(sizes):
         layers += [nn.Conv2d(inside, outside, 4, 2, 1), nn.LeakyReLU(0.2)]
-    head = [nn.Flatten(), nn.Linear(128 * 8 * 8, 256), nn.LeakyReLU(0.2), nn.Linear(256, UNITS)]
+    head = [nn.Flatten(), nn.Linear(128 * 8 * 8, 256), nn.LeakyReLU(0.2), nn.Linear(256, units)]
     return nn.Sequential(*layers, *head).eval()
 
 
@@ -86,12 +87,12 @@ def bound(method: str, front: nn.Module, back: nn.Module, x: Tensor) -> Tensor:
     return functional.interpolate(maps, x.shape[2:], mode="bilinear")[:, 0]
 
 
-def bound_of_all(net: nn.Sequential, x: Tensor) -> Tensor:
+def bound_of_all(net: nn.Sequential, x: Tensor, units: int) -> Tensor:
     """The least that the maps of all units can cost: one batched vector-Jacobian product."""
     with torch.no_grad():
         a = net[:5](x)
     a.requires_grad_()
-    seeds = torch.eye(UNITS)[:, None].expand(-1, len(x), -1)
+    seeds = torch.eye(units)[:, None].expand(-1, len(x), -1)
     (g,) = torch.autograd.grad(net[5:](a), a, seeds, is_grads_batched=True)
     return torch.einsum("knc,nchw->nkhw", g.mean((3, 4)), a.detach())
 
@@ -112,10 +113,10 @@ def calls(peers: dict[str, str], layer: str) -> dict[str, Call]:
     """All that is measured on the resnet, by name."""
     net, x = network()
     front, back = split(net, layer)
-    found: dict[str, Call] = {"plain forward": lambda: plain(net, x)}
+    found: dict[str, Call] = {"plain forward": partial(plain, net, x)}
     for method in METHODS:
-        found[f"bound, {method}"] = lambda m=method: bound(m, front, back, x)
-        found[f"latentkit, {method}"] = lambda m=method: ours(m, net, layer, x)
+        found[f"bound, {method}"] = partial(bound, method, front, back, x)
+        found[f"latentkit, {method}"] = partial(ours, method, net, layer, x)
     return found | cam_peers.one(peers, net, layer, x)
 
 
@@ -161,25 +162,24 @@ def times(peers: dict[str, str], rounds: int) -> dict:
 
 
 def latents(peers: dict[str, str], rounds: int) -> dict:
-    """Processor time of all K maps over ours, for pictures one by one and in fours."""
-    net, rows = encoder(), {}
-    for batch in (4, 1):
-        x = torch.randn(batch, 3, 64, 64)
-        mine = lambda x=x: latent_cams(net, "4", x)  # noqa: E731
-        theirs = cam_peers.every(peers, net, "4", x, UNITS)
-        torch.testing.assert_close(mine(), bound_of_all(net, x))
+    """Processor time of the maps of all K units over ours, for N pictures at once."""
+    rows = {}
+    for batch, units in ((4, 16), (1, 16), (1, 64)):
+        net, x, case = encoder(units), torch.randn(batch, 3, 64, 64), f"N={batch}, K={units}"
+        mine = partial(latent_cams, net, "4", x)
+        theirs = cam_peers.every(peers, net, "4", x, units)
+        torch.testing.assert_close(mine(), bound_of_all(net, x, units))
         for name in set(theirs) - {"grad-cam"}:  # that one has no raw maps
             signed = mine() if name == "captum" else mine().relu()
             torch.testing.assert_close(theirs[name](), signed)
-        extra = {"plain forward": lambda x=x: plain(net, x)}
-        extra["bound"] = lambda x=x: bound_of_all(net, x)
-        for name, call in (theirs | extra).items():
-            row = paired(call, mine, rounds)
-            rows[f"batch {batch}: {name}"] = row
-            print("latents, batch", batch, name, json.dumps(row), flush=True)
+        least = {"plain forward": partial(plain, net, x)}
+        least["bound"] = partial(bound_of_all, net, x, units)
+        for name, call in (theirs | least).items():
+            rows[f"{case}: {name}"] = paired(call, mine, rounds)
+            print("latents", case, name, json.dumps(rows[f"{case}: {name}"]), flush=True)
         if theirs:
-            best = min(rows[f"batch {batch}: {name}"]["ratio"] for name in theirs)
-            rows[f"batch {batch}: best peer over ours"] = {"ratio": best, "bar": 5}
+            best = min(theirs, key=lambda name: rows[f"{case}: {name}"]["ratio"])
+            rows[f"{case}: best peer"] = rows[f"{case}: {best}"] | {"peer": best, "bar": 5}
     return rows
 
 
@@ -224,8 +224,8 @@ def flat(_peers: dict[str, str], _rounds: int) -> dict:
     """Growth in MiB over 100 calls, after 10 that are not counted, small pictures."""
     net, rows = network()[0], {}
     x = torch.randn(4, 3, 64, 64)
-    tries: dict[str, Call] = {m: lambda m=m: ours(m, net, "layer1", x) for m in METHODS}
-    tries["latent_cams"] = lambda: latent_cams(encoder(), "4", x)
+    tries: dict[str, Call] = {m: partial(ours, m, net, "layer1", x) for m in METHODS}
+    tries["latent_cams"] = partial(latent_cams, encoder(), "4", x)
     for name, call in tries.items():
         for _ in range(10):
             call()
