@@ -60,8 +60,8 @@ def one(
             with getattr(pytorch_grad_cam, kind)(net, [part]) as explainer:
                 return explainer(x, [ClassifierOutputTarget(CLASS)] * len(x))
 
-        calls["grad-cam, grad-cam"] = lambda: grad_cam("GradCAM")
-        calls["grad-cam, grad-cam++"] = lambda: grad_cam("GradCAMPlusPlus")
+        calls["pytorch-grad-cam, grad-cam"] = lambda: grad_cam("GradCAM")
+        calls["pytorch-grad-cam, grad-cam++"] = lambda: grad_cam("GradCAMPlusPlus")
     return calls
 
 
@@ -99,7 +99,7 @@ def every(
             with pytorch_grad_cam.GradCAM(net, [part]) as explainer:
                 return [explainer(x, [ClassifierOutputTarget(k)] * len(x)) for k in range(units)]
 
-        calls["grad-cam"] = grad_cam
+        calls["pytorch-grad-cam"] = grad_cam
     return calls
 
 
