@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from latentkit.explain.lookup import choose, find, substitute
+from latentkit.explain.lookup import check_parts, choose, find, substitute
 from latentkit.protocols import Score
 
 Call: TypeAlias = int | Literal["each"] | None
@@ -65,11 +65,8 @@ def borrowed(module: nn.Module | None) -> Iterator[None]:
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.random.fork_rng(_cuda(module)))
         stack.enter_context(_eager())
-        for part in parts:
-            # The attribute, not .train(): a class may have overridden that with side effects.
-            stack.callback(setattr, part, "training", part.training)
-        for part in parts:
-            part.training = False
+        stack.callback(_set_flags, [(part, part.training) for part in parts])
+        _set_flags([(part, False) for part in parts])
         yield
 
 
@@ -97,7 +94,7 @@ def watched(
             devices; a layer of TorchScript.
     """
     found = [find(module, layer) for layer in layers]
-    _check_parts(module)
+    check_parts(module)
     with borrowed(module):
         records: list[_Record] = [[] for _ in found]
         # The hooks are gone before the caller goes on: nothing done inside the `with` fires them.
@@ -118,10 +115,9 @@ def watched(
 def find_layer(module: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
     """A dotted name or a sub-module -> its dotted name and the sub-module.
 
-    The wrapper that `torch.compile` puts around a module leaves no trace in names. Which of its
-    tensors is meant, as in "rnn[0]", stays at the end of the name.
+    Which of the layer's tensors is meant, as in "rnn[0]", stays at the end of the name.
     """
-    name, path, part = find(module, layer)
+    name, path, part = find(module, layer)  # a wrapper by torch.compile leaves no trace in names
     return name + path, part
 
 
@@ -270,20 +266,11 @@ def _works_in_place(layer: nn.Module, inputs: tuple[object, ...], given: Tensor)
     return mine and not given._is_view()  # autograd lets nobody write into a view made in no_grad
 
 
-def _check_parts(module: nn.Module) -> None:
-    for part in module.modules():
-        if isinstance(part, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            raise TypeError(
-                f"expected a network in one piece, got {type(part).__name__}, which spreads it over"
-                " devices; give its .module"
-            )
-    tensors = [*module.named_parameters(), *module.named_buffers()]
-    if made := [name for name, tensor in tensors if tensor.is_inference()]:
-        raise ValueError(
-            f"expected parameters that autograd may record, got {made[0]!r} created inside"
-            " torch.inference_mode(); build or load the module outside of it, or use"
-            " copy.deepcopy(module) outside of it"
-        )
+def _set_flags(flags: list[tuple[nn.Module, bool]]) -> None:
+    for part, training in flags:
+        # The attribute, not .train(): a class may have overridden that with side effects.
+        if part.training != training:  # reading is cheap and writing is not
+            part.training = training
 
 
 def _eager() -> AbstractContextManager[None]:
@@ -294,5 +281,6 @@ def _eager() -> AbstractContextManager[None]:
 
 
 def _cuda(module: nn.Module | None) -> list[torch.device]:
-    tensors = [] if module is None else module.parameters()
-    return list({tensor.device for tensor in tensors if tensor.device.type == "cuda"})
+    if module is None or not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return []
+    return list({tensor.device for tensor in module.parameters() if tensor.is_cuda})

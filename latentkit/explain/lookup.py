@@ -38,6 +38,28 @@ def find(module: nn.Module, layer: str | nn.Module) -> tuple[str, str, nn.Module
     return name, path, found
 
 
+def check_parts(module: nn.Module) -> None:
+    """Whether hooks and autograd can look into all of a module.
+
+    Raises:
+        TypeError: it is spread over devices by `DataParallel` or `DistributedDataParallel`.
+        ValueError: a parameter or buffer was made in inference mode.
+    """
+    for name, part in module.named_modules():
+        if isinstance(part, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            raise TypeError(
+                f"expected a network in one piece, got {type(part).__name__}, which spreads it over"
+                " devices; give its .module"
+            )
+        for key, tensor in (*part._parameters.items(), *part._buffers.items()):
+            if tensor is not None and tensor.is_inference():
+                raise ValueError(
+                    "expected parameters that autograd may record, got"
+                    f" {f'{name}.{key}'.lstrip('.')!r} created inside torch.inference_mode(); build"
+                    " or load the module outside of it, or use copy.deepcopy(module) outside of it"
+                )
+
+
 def floating(output: object) -> dict[str, Tensor]:
     """The floating-point tensors by where they are: "" for a bare one, else "[1][0]", "[hidden]".
 
@@ -141,4 +163,6 @@ def _parse(
 
 
 def _plain(name: str) -> str:
+    if "_orig_mod" not in name:
+        return name
     return ".".join(part for part in name.split(".") if part != "_orig_mod")

@@ -471,10 +471,13 @@ def test_checkpoints(make_encoder, images, layer, start, stop):
     if int(layer) >= stop:  # the checkpoint is over before the layer runs
         assert torch.equal(cam(net, f"net.{layer}", images, unit(2)).raw, maps)
         return
-    with pytest.raises(ValueError, match=f"layer 'net.{layer}'.*use_reentrant=False"):
-        cam(net, f"net.{layer}", images, unit(2))
-    with pytest.raises(ValueError, match=f"layer 'net.{layer}'.*use_reentrant=False"):
-        latent_cams(net, f"net.{layer}", images)
+    for seeds in (None, torch.eye(4)):
+        message = f"layer 'net.{layer}'.*use_reentrant=False"
+        with (
+            pytest.raises(ValueError, match=message),
+            watched(net, [f"net.{layer}"], images) as run,
+        ):
+            slopes(run.output[:, 2], run, seeds)
     assert count_hooks(net) == 0
 
 
