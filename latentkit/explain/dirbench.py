@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latentkit.explain.faithfulness import Retrieval, direction_retrieval
+from latentkit.explain.faithfulness import direction_retrieval
 from latentkit.explain.readings import Case, Reading
 from latentkit.metrics.bootstrap import mean_interval
 from latentkit.metrics.localisation import (
@@ -20,7 +20,6 @@ from latentkit.metrics.localisation import (
     iou_equal_area,
     pointing,
 )
-from latentkit.protocols import Part
 
 _MASK = 0.25  # a place is changed where it changes by more than this share of the largest change
 
@@ -64,21 +63,10 @@ def score_maps(maps: Tensor, truths: Tensor) -> Row:
     return {name: _measured(value.double().mean(0)) for name, value in values.items()}
 
 
-def bench(case: Case, part: Part, readings: Mapping[str, Reading]) -> dict[str, Row]:
-    """Scores readings of a network, all against the same truths.
-
-    Args:
-        case: directions and latents.
-        part: the network.
-        readings: by name; see `readings`.
-    """
+def bench(case: Case, readings: Mapping[str, Reading]) -> dict[str, Row]:
+    """Scores readings by name, all against the same truths."""
     truths = case.effects()
-    return {name: score_maps(reading(case, part), truths) for name, reading in readings.items()}
-
-
-def per_direction(case: Case, part: Part, reading: Reading) -> Retrieval:
-    """Retrieval of one reading, with the accuracy of each direction."""
-    return direction_retrieval(reading(case, part), case.effects())
+    return {name: score_maps(reading(case), truths) for name, reading in readings.items()}
 
 
 def _measured(values: Tensor) -> Measure:

@@ -1,0 +1,116 @@
+"""Question READING: which change that the generator can make would a network take for d?
+
+A gradient is a filter: it says what the network multiplies the image with, also to cancel what it
+must not be misled by. Where it finds a direction is its pattern (Haufe et al., "On the
+interpretation of weight vectors of linear models in multivariate neuroimaging", NeuroImage 2014).
+Here: of all small steps w in latent space, the one that the network answers with a step along d
+and along nothing else, decoded. With M the network's response to the generator's latents (to first
+order M w is what it reads after a step w) and J the generator's Jacobian, the pattern is
+J M^T (M M^T + ridge)^-1 d. A network that undoes the generator has M = 1 and reads d exactly where
+the generator changes the image; one that mixes d up with another direction shows both; one that
+has learned nothing shows any.
+
+This map is ours. `natural` needs no generator, and says less.
+"""
+
+import torch
+from sklearn.linear_model import RidgeCV
+from torch import Tensor
+
+from latentkit.explain import hooks, scores
+from latentkit.explain.directions import signed_effect
+from latentkit.protocols import Decode, Encode, Part
+
+_NEAR = 0.02  # step of the generator's derivative, in standard deviations of the latents
+_ALPHAS = tuple(10.0**k for k in range(-2, 6))  # what the ridge of the readout is chosen from
+
+
+def pattern(
+    encode: Encode,
+    decode: Decode,
+    z: Tensor,
+    directions: Tensor,
+    step: float = 0.5,
+    ridge: float = 0.01,
+) -> Tensor:
+    """The change of each image that the network reads as a step along d.
+
+    Args:
+        encode: images (N, C, *S) -> latents (N, *Z); see `discriminator_readout` for a network
+            without latents.
+        decode: latents (N, *Z) -> images (N, C, *S).
+        z: where, (N, *Z), N >= 2.
+        directions: (K, *Z), not zero; their length does not matter.
+        step: how far the latents are moved to each side to see the network's response, in standard
+            deviations of z. Very small steps find its wiggles, not what it reads.
+        ridge: of the inversion, relative to the mean squared response; what the network hardly
+            reads is left out rather than blown up.
+
+    Returns:
+        (K, N, C, *S), signed, per unit of latent length.
+
+    Raises:
+        ValueError: if the directions do not fit z, or encode gives latents of another size.
+    """
+    if directions.shape[1:] != z.shape[1:] or len(z) < 2:
+        raise ValueError(
+            f"expected two latents or more and directions (K, {', '.join(map(str, z.shape[1:]))}),"
+            f" got {tuple(z.shape)} and {tuple(directions.shape)}"
+        )
+    spread = float(z.flatten(1).std(0).mean().clamp_min(torch.finfo(z.dtype).tiny))
+    units = torch.eye(z[0].numel(), dtype=z.dtype, device=z.device).reshape(-1, *z.shape[1:])
+    changes = [signed_effect(decode, z, u, "difference", _NEAR * spread) for u in units]
+    response = _response(encode, decode, z, units, step * spread)
+    wanted = torch.stack([scores.unit_vector(d).flatten() for d in directions]).to(response)
+    steps = _invert(response, wanted, ridge)
+    return torch.einsum("ndk,dn...->kn...", steps, torch.stack(changes))
+
+
+def discriminator_readout(part: Part, decode: Decode, z: Tensor) -> Encode:
+    """A linear readout of the latents from a discriminator's deepest default layer.
+
+    A discriminator has no latents; what its features tell of them is learned by ridge regression on
+    generated images, its strength chosen by leave-one-out error.
+
+    Args:
+        part: the discriminator.
+        decode: latents (N, *Z) -> images (N, C, *S).
+        z: latents to learn from, (N, *Z); a thousand or more.
+
+    Returns:
+        Images (N, C, *S) -> latents (N, *Z), as far as the features tell.
+    """
+    with hooks.borrowed(hooks.owner(decode)):
+        features = torch.cat([_features(part, decode(some)) for some in z.split(256)])
+    fitted = RidgeCV(_ALPHAS).fit(features.cpu().numpy(), z.flatten(1).cpu().numpy())
+    weight, offset = (torch.from_numpy(v).to(z) for v in (fitted.coef_, fitted.intercept_))
+    return lambda x: (_features(part, x) @ weight.T + offset).reshape(-1, *z.shape[1:])
+
+
+def _features(part: Part, x: Tensor) -> Tensor:
+    with hooks.watched(part.module, [part.layers[-1]], x) as run:
+        return run.activations[0].detach().flatten(1)
+
+
+def _response(encode: Encode, decode: Decode, z: Tensor, units: Tensor, step: float) -> Tensor:
+    """What the network reads after a unit step along each latent: (N, D read, D moved)."""
+    with hooks.borrowed(hooks.owner(decode)), hooks.borrowed(hooks.owner(encode)):
+        z = hooks.normal(z)
+        sides = [[encode(decode(z + side * u)) for u in units] for side in (step, -step)]
+    plus, minus = (torch.stack(side, -1).flatten(1, -2) for side in sides)
+    if plus.shape[1] != len(units):
+        raise ValueError(
+            f"expected encode to give {len(units)} numbers, as many as decode takes, got"
+            f" {plus.shape[1]}"
+        )
+    return (plus - minus) / (2 * step)
+
+
+def _invert(response: Tensor, wanted: Tensor, ridge: float) -> Tensor:
+    """Response M (N, D, D), wanted (K, D) -> M^T (M M^T + ridge)^-1 d, (N, D, K)."""
+    back = response.transpose(1, 2)
+    gram = response @ back
+    size = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(gram.dtype).tiny)
+    eye = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    damped = gram + ridge * size[:, None, None] * eye
+    return back @ torch.linalg.solve(damped, wanted.T.expand(len(gram), -1, -1))
