@@ -2,6 +2,7 @@
 
 import io
 import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,27 +14,29 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    shown = Terminal()
-    monkeypatch.setattr(sys, "stderr", shown)
-    monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)
-    return shown
+@contextmanager
+def terminal():
+    """Stands for stderr; within the test, since pytest sets its own after the fixtures."""
+    shown, own = Terminal(), sys.stderr
+    sys.stderr = shown
+    try:
+        yield shown
+    finally:
+        sys.stderr = own
 
 
-def test_a_bar_moves_and_goes(terminal):
-    seen = []
-    for k in bar("resamples")(range(3)):
-        seen.append((k, terminal.getvalue().count("resamples")))
-    assert [k for k, _ in seen] == [0, 1, 2]
-    assert "| 0/3" in terminal.getvalue()
-    assert terminal.getvalue().endswith("\r")
+def test_a_bar_moves_and_goes():
+    with terminal() as shown:
+        assert [*bar("resamples")(range(3))] == [0, 1, 2]
+    assert "resamples:   0%" in shown.getvalue()
+    assert "| 0/3" in shown.getvalue()
+    assert shown.getvalue().endswith("\r")
 
 
-def test_a_stage_says_what_is_done(terminal):
-    with stage("t-SNE"):
-        assert "t-SNE ..." in terminal.getvalue()
-    assert terminal.getvalue().endswith("\r")
+def test_a_stage_says_what_is_done():
+    with terminal() as shown, stage("t-SNE"):
+        assert "t-SNE ..." in shown.getvalue()
+    assert shown.getvalue().endswith("\r")
 
 
 def test_a_file_is_told_nothing(monkeypatch):
@@ -45,6 +48,6 @@ def test_a_file_is_told_nothing(monkeypatch):
     assert shown.getvalue() == ""
 
 
-def test_a_mistake_after_a_stage_is_not_swallowed(terminal):
-    with pytest.raises(ValueError, match="wrong"), stage("t-SNE"):
+def test_a_mistake_after_a_stage_is_not_swallowed():
+    with terminal(), pytest.raises(ValueError, match="wrong"), stage("t-SNE"):
         raise ValueError("wrong")
