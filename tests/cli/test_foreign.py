@@ -93,8 +93,9 @@ def test_networks_that_an_object_holds_are_mixed_at_their_layers(ok, typed, plac
     assert "was not reached" in done.err
 
 
-def test_feature_maps_are_inverted_and_explained(ok, place, maps):
+def test_feature_maps_are_inverted_walked_and_explained(ok, place, maps):
     ok("invert", maps, *DATA, "--steps", 3, "--reference", 0, "--count", 2)
     with np.load(place / "outputs/invert/invert.npz") as found:
         assert found["z"].shape == (2, 2, 4, 4)
     ok("interpolate", maps, *DATA, "--from", "item:0", "--to", "item:1", "--method", "geodesic")
+    ok("explain", maps, *DATA, "--images", 1)
