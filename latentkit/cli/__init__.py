@@ -13,6 +13,7 @@ from pathlib import Path
 
 from latentkit import __version__
 from latentkit.cli import (
+    benching,
     demo,
     editing,
     evaluating,
@@ -44,6 +45,7 @@ _VERBS: dict[str, Verb] = {
     "invert": inverting.invert,
     "edit": editing.edit,
     "evaluate": evaluating.evaluate,
+    "bench": benching.bench,
     "report": evaluating.report,
     "export": evaluating.export,
 }

@@ -84,7 +84,10 @@ def explain(  # noqa: PLR0913  (one parameter an option)
     *,
     directions: str | None = None,
     score: list[str] | None = None,
-    method: Literal["hires-cam", "grad-cam"] = "hires-cam",
+    method: Literal[
+        "pattern", "natural", "hires-cam", "grad-cam", "grad-cam++", "xgrad-cam", "layer-cam"
+    ]
+    | None = None,
     layer: str | None = None,
     images: int = 4,
     step: float = 2.0,
@@ -94,22 +97,28 @@ def explain(  # noqa: PLR0913  (one parameter an option)
 
     Without --score: an atlas of directions (from --directions, else the four principal ones): the
     walk along each, the effect on the generated image, the readings of encoder and discriminator,
-    and how often a reading can be told from those of the other directions. With --score: heatmaps
-    of test images for real, fake, unit:3 or cluster:2.
+    the part of the change that the encoder uses, what the direction affects in numbers, and how
+    often a reading can be told from those of other directions. With --score: heatmaps of test
+    images for real, fake, unit:3 or cluster:2.
 
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
         common: options of every verb.
         directions: a file that `latentkit directions` wrote.
         score: what to explain instead: real, fake, unit:N, cluster:N.
-        method: of the heatmaps.
-        layer: to read, a dotted name (default, and in a network without it: the earliest stage).
+        method: of the readings. pattern (the default): the change of the generator that the
+            network takes for the direction; natural: the same for the encoder alone, without the
+            generator; or a class activation map (of scores: hires-cam is the default).
+        layer: of a class activation map, a dotted name (default, and in a network without it: the
+            earliest stage).
         images: rows of the pictures.
         step: how far to walk, in standard deviations along the direction.
         data: a data YAML, a folder of images or an .npz, instead of the model's own data.
     """
-    from latentkit.cli.atlas import explain_directions, explain_scores
+    from latentkit.cli.atlas import MEASURED, explain_directions
+    from latentkit.cli.readings import Reader
     from latentkit.cli.results import Results
+    from latentkit.cli.scored import explain_scores
     from latentkit.cli.search import find_directions
     from latentkit.cli.sources import at_least, open_source
     from latentkit.cli.unsupervised import Search
@@ -120,9 +129,11 @@ def explain(  # noqa: PLR0913  (one parameter an option)
         raise ValueError("expected --directions or --score, got both: they are two pictures")
     if not step > 0:
         raise ValueError(f"expected --step above 0, got {step}")
+    if score is not None and (method == "pattern" or method == "natural"):
+        raise ValueError(f"--method {method} is for directions: take hires-cam for --score")
     results, source = Results("explain", common), open_source(model, common, data)
-    if score is not None:
-        explain_scores(results, source, score, method, layer, images)
+    if score is not None and method != "pattern" and method != "natural":
+        explain_scores(results, source, score, method or "hires-cam", layer, images)
         return
     if directions is not None:
         found = load_directions(directions)
@@ -131,4 +142,7 @@ def explain(  # noqa: PLR0913  (one parameter an option)
         way = "pca" if hasattr(source.model, "encode") else "jacobian"
         count = min(4, source.latents(1, common.seed)[0].numel())
         found = find_directions(source, Search(way, count), common.seed)
-    explain_directions(results, source, found, method, layer, images, step)
+    source.require("decode")
+    z = source.latents(max(images, MEASURED), common.seed).to(source.device)
+    reader = Reader(source, z, method or "pattern", layer)
+    explain_directions(results, found, reader, images, step)

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from latentkit.explain.heatmap import Heatmap, named, resize, unit_range
+from latentkit.explain.heatmap import Heatmap, named, unit_range
 from latentkit.explain.hooks import borrowed, find_layer, normal, values, watched
 from latentkit.explain.weighing import check_space, combine
+from latentkit.metrics.saliency import resize
 from latentkit.protocols import Score
 
 _AT_ONCE = 2**22  # changed elements held at once: 16 MB in single precision

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from latentkit.explain.heatmap import Heatmap, named, resize, unit_range
+from latentkit.explain.heatmap import Heatmap, named, unit_range
 from latentkit.explain.hooks import borrowed, differentiate, normal, values
+from latentkit.metrics.saliency import resize
 from latentkit.protocols import Score
 
 _INPUT = "(the input)"

@@ -18,10 +18,9 @@ from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
 from latentkit.explain import hooks, scores
-from latentkit.explain.directions import signed_effect
+from latentkit.latent.derivative import pushforward
 from latentkit.protocols import Decode, Encode, Part
 
-_NEAR = 0.02  # step of the generator's derivative, in standard deviations of the latents
 _ALPHAS = tuple(10.0**k for k in range(-2, 6))  # what the ridge of the readout is chosen from
 
 
@@ -58,12 +57,11 @@ def pattern(
             f" got {tuple(z.shape)} and {tuple(directions.shape)}"
         )
     spread = float(z.flatten(1).std(0).mean().clamp_min(torch.finfo(z.dtype).tiny))
-    units = torch.eye(z[0].numel(), dtype=z.dtype, device=z.device).reshape(-1, *z.shape[1:])
-    changes = [signed_effect(decode, z, u, "difference", _NEAR * spread) for u in units]
-    response = _response(encode, decode, z, units, step * spread)
+    response = _response(encode, decode, z, step * spread)
     wanted = torch.stack([scores.unit_vector(d).flatten() for d in directions]).to(response)
-    steps = _invert(response, wanted, ridge)
-    return torch.einsum("ndk,dn...->kn...", steps, torch.stack(changes))
+    steps = _invert(response, wanted, ridge).reshape(len(directions), *z.shape)
+    with hooks.borrowed(hooks.owner(decode)):
+        return torch.stack([pushforward(decode, hooks.normal(z), w) for w in steps])
 
 
 def discriminator_readout(part: Part, decode: Decode, z: Tensor) -> Encode:
@@ -75,13 +73,13 @@ def discriminator_readout(part: Part, decode: Decode, z: Tensor) -> Encode:
     Args:
         part: the discriminator.
         decode: latents (N, *Z) -> images (N, C, *S).
-        z: latents to learn from, (N, *Z); a thousand or more.
+        z: latents to learn from, (N, *Z); a thousand is enough.
 
     Returns:
         Images (N, C, *S) -> latents (N, *Z), as far as the features tell.
     """
     with hooks.borrowed(hooks.owner(decode)):
-        features = torch.cat([_features(part, decode(some)) for some in z.split(256)])
+        features = torch.cat([_features(part, decode(some)) for some in torch.split(z, 256)])
     fitted = RidgeCV(_ALPHAS).fit(features.cpu().numpy(), z.flatten(1).cpu().numpy())
     weight, offset = (torch.from_numpy(v).to(z) for v in (fitted.coef_, fitted.intercept_))
     return lambda x: (_features(part, x) @ weight.T + offset).reshape(-1, *z.shape[1:])
@@ -92,25 +90,28 @@ def _features(part: Part, x: Tensor) -> Tensor:
         return run.activations[0].detach().flatten(1)
 
 
-def _response(encode: Encode, decode: Decode, z: Tensor, units: Tensor, step: float) -> Tensor:
+def _response(encode: Encode, decode: Decode, z: Tensor, step: float) -> Tensor:
     """What the network reads after a unit step along each latent: (N, D read, D moved)."""
+    units = torch.eye(z[0].numel(), dtype=z.dtype, device=z.device).reshape(-1, *z.shape[1:])
     with hooks.borrowed(hooks.owner(decode)), hooks.borrowed(hooks.owner(encode)):
         z = hooks.normal(z)
-        sides = [[encode(decode(z + side * u)) for u in units] for side in (step, -step)]
-    plus, minus = (torch.stack(side, -1).flatten(1, -2) for side in sides)
-    if plus.shape[1] != len(units):
+        read = [
+            (encode(decode(z + step * u)) - encode(decode(z - step * u))).flatten(1) for u in units
+        ]
+    if read[0].shape[1] != len(units):
         raise ValueError(
             f"expected encode to give {len(units)} numbers, as many as decode takes, got"
-            f" {plus.shape[1]}"
+            f" {read[0].shape[1]}"
         )
-    return (plus - minus) / (2 * step)
+    return torch.stack(read, 2) / (2 * step)
 
 
 def _invert(response: Tensor, wanted: Tensor, ridge: float) -> Tensor:
-    """Response M (N, D, D), wanted (K, D) -> M^T (M M^T + ridge)^-1 d, (N, D, K)."""
+    """Response M (N, D, D), wanted (K, D) -> M^T (M M^T + ridge)^-1 d, (K, N, D)."""
     back = response.transpose(1, 2)
     gram = response @ back
     size = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(gram.dtype).tiny)
     eye = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
     damped = gram + ridge * size[:, None, None] * eye
-    return back @ torch.linalg.solve(damped, wanted.T.expand(len(gram), -1, -1))
+    steps: Tensor = back @ torch.linalg.solve(damped, wanted.T.expand(len(gram), -1, -1))
+    return steps.permute(2, 0, 1)

@@ -78,13 +78,16 @@ Reading = Callable[[Case], Tensor]
 
 def read_pattern(case: Case) -> Tensor:
     """The default: `pattern`, its norm over channels."""
-    return pattern(case.encode, case.decode, case.z, case.directions).norm(dim=2)
+    maps = pattern(case.encode, case.decode, case.z, case.directions)
+    size: Tensor = torch.linalg.vector_norm(maps, dim=2)
+    return size
 
 
 def read_natural(case: Case) -> Tensor:
     """Without the generator: `natural_change`, its norm over channels. Encoders only."""
-    some = [natural_change(case.part.module, x, case.directions) for x in case.x.split(16)]
-    return torch.cat(some, 1).norm(dim=2)
+    some = [natural_change(case.part.module, x, case.directions) for x in torch.split(case.x, 16)]
+    size: Tensor = torch.linalg.vector_norm(torch.cat(some, 1), dim=2)
+    return size
 
 
 def _cam(case: Case, place: int, method: Method) -> Tensor:

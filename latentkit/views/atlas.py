@@ -11,6 +11,7 @@ _QUESTIONS = {
     "effect": "effect: what the\ngenerator changes",
     "encoder reading": "where the\nencoder reads it",
     "discriminator reading": "where the\ndiscriminator reads it",
+    "encoder use": "use: which part of the\nchange the encoder uses",
 }
 
 
@@ -20,7 +21,7 @@ class Panel:
 
     Attributes:
         walks: (R, T, C, H, W) images along a direction.
-        maps: by question, (R, *S): "effect" is not negative, the readings are signed.
+        maps: by question, (R, *S), signed or not.
     """
 
     walks: Tensor
@@ -78,7 +79,7 @@ def heatmaps(images: Tensor, maps: Mapping[str, Tensor], method: str) -> Figure:
 def _draw_column(figure: Figure, column: Sequence[Axes], question: str, maps: Tensor) -> None:
     """Draws one kind of map for every row, on one scale, with one colour bar."""
     limit = float(maps.abs().max()) or 1.0
-    signed = question != "effect"
+    signed = bool((maps < 0).any())
     colours = "RdBu_r" if signed else "viridis"
     for axes, values in zip(column, maps, strict=True):
         picture = axes.imshow(values.numpy(), cmap=colours, vmin=-limit * signed, vmax=limit)
