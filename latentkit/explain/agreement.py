@@ -6,6 +6,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from latentkit.metrics.ranking import rank_correlation
+
 Explain: TypeAlias = Callable[[nn.Module, Tensor], Tensor]
 """Module and inputs (N, C, *S) -> maps (N, ...): `lambda m, x: saliency(m, x, unit(3))`."""
 
@@ -25,13 +27,8 @@ def spearman(a: Tensor, b: Tensor) -> Tensor:
     tensor([0.5000], dtype=torch.float64)
     """
     rows = _pair(a, b)
-    ranks = [_mean_ranks(row) for row in rows]
-    centred = [rank - rank.mean(1, keepdim=True) for rank in ranks]
-    lengths = [c.norm(dim=1) for c in centred]
-    size = (lengths[0] * lengths[1]).clamp_min(1e-9)  # ranks differ by a half at least, or not
-    rho = (centred[0] * centred[1]).sum(1) / size
     finite = torch.stack([row.isfinite().all(1) for row in rows]).all(0)
-    return torch.where(finite, rho.clamp(-1, 1), torch.nan)
+    return torch.where(finite, rank_correlation(*rows), torch.nan)
 
 
 def top_overlap(a: Tensor, b: Tensor, share: float = 0.1) -> Tensor:
@@ -65,10 +62,3 @@ def _pair(a: Tensor, b: Tensor) -> list[Tensor]:
             f"expected two maps of one shape (N, ...), got {tuple(a.shape)} and {tuple(b.shape)}"
         )
     return [maps.detach().flatten(1).double() for maps in (a, b)]
-
-
-def _mean_ranks(rows: Tensor) -> Tensor:
-    """(N, P) -> how many values of the row are smaller, plus half of those that are equal."""
-    ordered = rows.sort(dim=1).values
-    below, upto = (torch.searchsorted(ordered, rows, right=right) for right in (False, True))
-    return (below + upto).double() / 2

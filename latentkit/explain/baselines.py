@@ -6,16 +6,11 @@ is chance, 1 / K, which `shuffled` maps reach. In every other metric they are to
 like the heatmap, on the same images: on pictures of one object brightness alone scores well.
 """
 
-import copy
-
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch import Tensor
 
 from latentkit.explain.directions import effect
 from latentkit.protocols import Decode
-
-_POWER = 30  # passes in which a spectral norm finds the size of new weights
 
 
 def uniform(x: Tensor) -> Tensor:
@@ -100,54 +95,6 @@ def shuffled(maps: Tensor, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     order = torch.rand(maps.shape[:2], generator=generator).argsort(0).to(maps.device)
     return maps[order, torch.arange(maps.shape[1], device=maps.device)]
-
-
-def random_weights(module: nn.Module, seed: int = 0) -> nn.Module:
-    """A copy that has learned nothing; its maps show what comes of the architecture alone.
-
-    Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018 (arXiv 1810.03292). Layers draw
-    their weights as torch does for new ones (`reset_parameters`). Parameters of other modules, and
-    under a parametrization such as a spectral norm, are drawn from the normal distribution of their
-    own mean and deviation.
-
-    Args:
-        module: the network, which stays as it is.
-        seed: of the weights; the process's random state is untouched.
-    """
-    fresh = copy.deepcopy(module)
-    cuda = {p.device for p in fresh.parameters() if p.device.type == "cuda"}
-    with torch.random.fork_rng(list(cuda)), torch.no_grad():
-        torch.manual_seed(seed)
-        for part in list(fresh.modules()):
-            reset = getattr(part, "reset_parameters", None)
-            if callable(reset) and not parametrize.is_parametrized(part):
-                reset()
-            else:
-                _redraw(part)
-        for part in list(fresh.modules()):
-            if parametrize.is_parametrized(part):
-                _settle(part)
-    return fresh
-
-
-def _redraw(part: nn.Module) -> None:
-    for value in part.parameters(recurse=False):
-        if value.is_floating_point() and value.numel() > 1:
-            value.normal_(float(value.mean()), float(value.std(unbiased=False)))
-
-
-def _settle(part: nn.Module) -> None:
-    """Let what a parametrization keeps besides its weight (singular vectors) follow the weight."""
-    kept = part.parametrizations
-    if not isinstance(kept, nn.ModuleDict):
-        return
-    flags = [(one, one.training) for one in kept.modules()]
-    kept.train()
-    for _ in range(_POWER):
-        for name in kept:
-            getattr(part, name)
-    for one, flag in flags:
-        one.training = flag
 
 
 def _shifted(x: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:

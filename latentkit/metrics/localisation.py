@@ -8,6 +8,7 @@ one per image, so that intervals can be taken over images (`bootstrap.mean_inter
 import torch
 from torch import Tensor
 
+from latentkit.metrics.ranking import rank_correlation
 from latentkit.metrics.saliency import fitted, ranks
 
 _INSIDE = 0.5  # share of a pixel from which on it belongs to a mask
@@ -137,27 +138,7 @@ def foreground_spearman(maps: Tensor, truths: Tensor, threshold: float = 0.15) -
     size = truths.abs().flatten(2)
     front = (size > threshold * size.amax(2, keepdim=True)).any(0)
     found = [_strength(m, t).flatten(1) for m, t in zip(maps, truths, strict=True)]
-    return torch.stack([_spearman(a, b, front) for a, b in zip(found, size, strict=True)])
-
-
-def _spearman(a: Tensor, b: Tensor, where: Tensor) -> Tensor:
-    """Spearman's rho of each row of a and b (N, P) over the places `where` (N, P) -> (N,)."""
-    rows = []
-    for values in (a, b):
-        ranked = _mean_ranks(values.double().masked_fill(~where, torch.inf)).masked_fill(~where, 0)
-        centre = ranked.sum(1, keepdim=True) / where.sum(1, keepdim=True).clamp_min(1)
-        rows.append((ranked - centre).masked_fill(~where, 0))
-    # Ranks differ by a half at least, or not at all: what is below is rounding of the centre.
-    norms = [row.norm(dim=1) for row in rows]
-    rho = (rows[0] * rows[1]).sum(1) / (norms[0] * norms[1]).clamp_min(1e-6)
-    return torch.where(torch.minimum(*norms) > 1e-3, rho, 0.0)
-
-
-def _mean_ranks(values: Tensor) -> Tensor:
-    """(N, P) -> how many values of the row are smaller, plus half of the others as large."""
-    ordered = values.sort(dim=1).values
-    below, upto = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
-    return (below + upto - 1).double() / 2
+    return torch.stack([rank_correlation(a, b, front) for a, b in zip(found, size, strict=True)])
 
 
 def _strength(maps: Tensor, truths: Tensor) -> Tensor:

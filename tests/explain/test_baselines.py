@@ -2,15 +2,12 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from latentkit.explain.baselines import (
     centre,
     intensity,
     mean_change,
     random_change,
-    random_weights,
     shuffled,
     sobel,
     uniform,
@@ -102,79 +99,6 @@ def test_shuffled_maps_are_the_same_maps_of_the_same_image(truths):
         same = (got[:, None, n] == truths[None, :, n]).all(-1).all(-1)  # (K, K)
         assert torch.equal(same.sum(0), torch.ones(5).long())
         assert torch.equal(same.sum(1), torch.ones(5).long())
-
-
-# --- random weights
-
-
-def test_the_original_stays_and_the_copy_has_learned_nothing(make_encoder, images):
-    net = make_encoder().requires_grad_(False)
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    state = torch.get_rng_state()
-    fresh = random_weights(net, seed=1)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
-    assert not fresh.training
-    for name, value in fresh.state_dict().items():
-        if name.endswith("weight") and value.ndim > 1:
-            old = before[name]
-            assert torch.corrcoef(torch.stack([old, value]).flatten(1))[0, 1].abs() < 0.3
-            assert value.std().item() == pytest.approx(old.std().item(), rel=0.2)
-    assert fresh[3].running_mean.eq(0).all()
-    again, other = random_weights(net, seed=1), random_weights(net, seed=2)
-    assert torch.equal(fresh(images), again(images))
-    assert not torch.allclose(fresh(images), other(images))
-
-
-def test_layers_draw_as_new_ones_do():
-    net = nn.Sequential(nn.Linear(5, 4), nn.Conv2d(2, 3, 3), nn.BatchNorm1d(4), nn.GRU(3, 2))
-    with torch.no_grad():
-        for value in net.parameters():
-            value.fill_(9.0)
-    fresh = random_weights(net, seed=5)
-    torch.manual_seed(5)
-    new = nn.Sequential(nn.Linear(5, 4), nn.Conv2d(2, 3, 3), nn.BatchNorm1d(4), nn.GRU(3, 2))
-    torch.manual_seed(5)  # building draws once, and so does a reset
-    for part in new.modules():
-        if hasattr(part, "reset_parameters"):
-            part.reset_parameters()
-    for a, b in zip(fresh.parameters(), new.parameters(), strict=True):
-        assert torch.equal(a, b)
-
-
-class Scale(nn.Module):
-    """Parameters of its own, without a way to draw them anew."""
-
-    def __init__(self):
-        super().__init__()
-        self.gain = nn.Parameter(3 + 0.1 * torch.randn(500))
-        self.one = nn.Parameter(torch.tensor(2.0))
-
-    def forward(self, x):
-        return x * self.gain * self.one
-
-
-def test_other_parameters_keep_their_mean_and_deviation():
-    net = Scale()
-    fresh = random_weights(net).requires_grad_(False)
-    assert fresh.one == 2
-    assert not torch.allclose(fresh.gain, net.gain)
-    assert fresh.gain.mean() == pytest.approx(3, abs=0.02)
-    assert fresh.gain.std() == pytest.approx(0.1, rel=0.15)
-
-
-def test_a_spectral_norm_stays_one():
-    torch.manual_seed(0)
-    net = nn.Sequential(
-        spectral_norm(nn.Conv2d(3, 8, 4)), nn.ReLU(), spectral_norm(nn.Linear(8, 5))
-    )
-    net.eval().requires_grad_(False)
-    fresh = random_weights(net, seed=1)
-    for old, new in ((net[0], fresh[0]), (net[2], fresh[2])):
-        assert torch.linalg.matrix_norm(new.weight.flatten(1), 2) == pytest.approx(1, abs=0.02)
-        pair = torch.stack([old.weight.flatten(), new.weight.flatten()])
-        assert torch.corrcoef(pair)[0, 1].abs() < 0.3
-        assert not any(part.training for part in new.modules())
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,9 @@ def test_resizing():
 def test_resizing_in_every_rank(size):
     ramp = torch.tensor([0.0, 1.0]).expand(3, *[2] * len(size))  # along the last axis
     centres = (torch.arange(size[-1]) + 0.5) * 2 / size[-1] - 0.5  # on the axis of the two values
-    torch.testing.assert_close(heatmap(ramp).resized(size).raw, centres.clamp(0, 1).expand(3, *size))
+    torch.testing.assert_close(
+        heatmap(ramp).resized(size).raw, centres.clamp(0, 1).expand(3, *size)
+    )
 
 
 @pytest.mark.parametrize("per", ["image", "batch"])
