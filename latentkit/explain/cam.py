@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from latentkit.explain.heatmap import Heatmap, named
-from latentkit.explain.hooks import Run, differentiate, values, watched
+from latentkit.explain.hooks import Call, differentiate, slopes, values, watched
 from latentkit.explain.weighing import Method as Method
 from latentkit.explain.weighing import check_space, weigh
 from latentkit.protocols import Score
@@ -67,7 +67,7 @@ def cams(
     x: Tensor,
     score: Score,
     method: Method = "grad-cam",
-    call: int | None = None,
+    call: Call = None,
 ) -> tuple[Heatmap, ...]:
     """Maps of several layers from one forward pass and one gradient; arguments as in `cam`.
 
@@ -76,8 +76,8 @@ def cams(
     """
     _check_method(method)
     with watched(module, layers, x, call) as run:
-        slopes = _slopes(values(score, run.output, run.batch), run)
-    found = zip(run.activations, slopes, run.layers, strict=True)
+        gradients = slopes(values(score, run.output, run.batch), run)
+    found = zip(run.activations, gradients, run.layers, strict=True)
     return tuple(heatmap(a, g, layer, method, named(score)) for a, g, layer in found)
 
 
@@ -115,8 +115,8 @@ def latent_cams(
         maps = []
         for rows in torch.split(picks, chunk):
             seeds = rows[:, None].expand(-1, run.batch, -1)
-            slopes = differentiate(units, activation, run.layers[0], seeds)
-            maps.append(weigh(activation, slopes, method)[0].float())
+            gradients = differentiate(units, activation, run.layers[0], seeds)
+            maps.append(weigh(activation, gradients, method)[0].float())
     return torch.cat(maps).movedim(0, 1).contiguous()
 
 
@@ -127,17 +127,6 @@ def heatmap(
     check_space(activation, layer)
     maps, noise = weigh(activation, gradient, method)
     return Heatmap(maps.float(), layer, method, noise.float(), score)
-
-
-def _slopes(value: Tensor, run: Run) -> tuple[Tensor, ...]:
-    """Derivative of the scores by every watched layer, in one pass."""
-    found: tuple[Tensor | None, ...] = (None,) * len(run.activations)
-    if value.requires_grad:
-        ones = torch.ones_like(value)
-        found = torch.autograd.grad(value, run.activations, ones, allow_unused=True)
-    pairs = zip(found, run.activations, run.layers, strict=True)
-    # Nothing depends on a detached score: there `differentiate` says by name what is wrong.
-    return tuple(differentiate(value.detach(), a, n) if g is None else g for g, a, n in pairs)
 
 
 def _check_method(method: str) -> None:

@@ -29,8 +29,8 @@ def pattern(
     decode: Decode,
     z: Tensor,
     directions: Tensor,
-    step: float = 0.5,
-    ridge: float = 0.01,
+    step: float = 0.8,
+    ridge: float = 0.1,
 ) -> Tensor:
     """The change of each image that the network reads as a step along d.
 

@@ -87,7 +87,7 @@ def _channel_by_channel(a: Tensor, weights: Tensor, doubt: Tensor) -> tuple[Tens
 
 def _weights(a: Tensor, g: Tensor, method: Method) -> tuple[Tensor, Tensor]:
     if method == "grad-cam":
-        return g.mean(-1), torch.linalg.vector_norm(g, 1, dim=-1) / g.shape[-1]
+        return g.mean(-1), g.abs().mean(-1)
     if method == "grad-cam++":
         weights = _second_order(a, g)
         return weights, torch.zeros_like(weights)
