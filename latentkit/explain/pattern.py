@@ -87,9 +87,19 @@ def discriminator_readout(part: Part, decode: Decode, z: Tensor) -> Encode:
     z = hooks.normal(z)
     with hooks.borrowed(hooks.owner(decode)):
         features = torch.cat([_features(part, decode(some)) for some in torch.split(z, 256)])
-    fitted = RidgeCV(_ALPHAS).fit(features.cpu().numpy(), z.flatten(1).cpu().numpy())
+    middle, size = features.mean(0), features.abs().amax()
+    # The ridge must not depend on the scale of the features; below rounding they tell nothing.
+    least = (torch.finfo(size.dtype).eps * size).clamp_min(torch.finfo(size.dtype).tiny)
+    scale = torch.maximum((features - middle).square().mean().sqrt(), least)
+    inputs = ((features - middle) / scale).cpu().numpy()
+    fitted = RidgeCV(_ALPHAS).fit(inputs, z.flatten(1).cpu().numpy())
     weight, offset = (torch.from_numpy(v).to(z) for v in (fitted.coef_, fitted.intercept_))
-    return lambda x: (_features(part, x) @ weight.T + offset).reshape(-1, *z.shape[1:])
+
+    def read(x: Tensor) -> Tensor:
+        inputs = (_features(part, x) - middle) / scale
+        return (inputs @ weight.T + offset).reshape(-1, *z.shape[1:])
+
+    return read
 
 
 def _features(part: Part, x: Tensor) -> Tensor:

@@ -234,6 +234,20 @@ def test_latents_are_read_from_features_that_are_linear_in_them():
     torch.testing.assert_close(with_space(decode(fresh))[:, :, 0, 0], encode(decode(fresh)))
 
 
+@pytest.mark.parametrize("size", [1e-4, 1e4])
+def test_the_size_and_the_middle_of_features_do_not_matter(size):
+    part, learn = critic(torch.eye(24).double()), draw(60, 5, seed=11)
+    noisy = Part(nn.Sequential(part.module[0], part.module[1], nn.Tanh()), ("2",))
+    plain = discriminator_readout(noisy, decode, learn)(decode(Z))
+    last = nn.Linear(24, 24).double()
+    with torch.no_grad():
+        last.weight.copy_(size * torch.eye(24))
+        last.bias.fill_(3 * size)
+    scaled = Part(nn.Sequential(*noisy.module, last), ("3",))
+    got = discriminator_readout(scaled, decode, learn)(decode(Z))
+    torch.testing.assert_close(got, plain)
+
+
 def test_a_discriminator_blind_to_a_latent_has_no_pattern_of_it():
     line = A[:, :1] - A[:, 1:] @ torch.linalg.pinv(A[:, 1:]) @ A[:, :1]  # only latent 0 moves it
     blind = torch.eye(24).double() - A[:, :1] @ line.T / (line.T @ A[:, :1])
