@@ -1,6 +1,7 @@
 """What each direction affects, for `latentkit explain`: a row of numbers."""
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -26,12 +27,13 @@ def what_moves(
         effects: what the generator changes (N, *S).
 
     Returns:
-        area, centre, spread of the change; where there is an encoder, how monotonically it reads
-        the walk (from -1 to 1); where it knows clusters, which share of images changes its own;
-        where there is a discriminator, the length at which it objects (None: not on this walk).
+        area, centre, spread of the change (see `affected`); where there is an encoder, how
+        monotonically it reads the walk (from -1 to 1); where it knows clusters, which share of
+        images changes its own; where there is a discriminator, the length at which it objects
+        (None: not on this walk).
     """
     where = affected(effects)
-    row: dict[str, Any] = {"area": where.area, "centre": list(where.centre), "spread": where.spread}
+    row: dict[str, Any] = asdict(where)
     lengths = torch.linspace(-length, length, 2 * _STEPS + 1)
     frames = [source.decode(z.cpu() + far * d.cpu()) for far in lengths]
     if hasattr(source.model, "encode"):

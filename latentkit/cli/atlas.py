@@ -118,6 +118,8 @@ def _summary(measured: dict[str, Any]) -> str:
 
 
 def _in_words(moves: dict[str, Any]) -> str:
+    if moves["centre"] is None:
+        return "changes nothing"
     centre = ", ".join(f"{c:.2f}" for c in moves["centre"])
     said = [f"affects {moves['area']:.0%} of the image around ({centre})"]
     if "monotonicity" in moves:

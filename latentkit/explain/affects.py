@@ -7,9 +7,7 @@ from torch import Tensor
 
 from latentkit.explain.agreement import spearman
 
-_CHANGED = (
-    0.25  # a place is affected where it changes by more than this share of the largest change
-)
+_CHANGED = 0.25  # of the largest change: a place is affected where it changes by more
 
 
 @dataclass(frozen=True)
@@ -18,20 +16,24 @@ class Affected:
 
     Attributes:
         area: share of the places that change by more than a quarter of the largest change.
-        centre: of the change, along each axis, from 0 (first row, column) to 1 (last).
-        spread: root mean square distance of the change from its centre, in sides of the image.
+        centre: of the change, along each axis, from 0 (first row, column) to 1 (last); None if
+            nothing changes.
+        spread: root mean square distance of the change from its centre, in sides of the image;
+            None if nothing changes.
     """
 
     area: float
-    centre: tuple[float, ...]
-    spread: float
+    centre: tuple[float, ...] | None
+    spread: float | None
 
 
 def affected(effects: Tensor) -> Affected:
     """Sums up effects (N, *S), not negative, such as `directions.effect` of one direction.
 
+    Images in which nothing changes are left out.
+
     Raises:
-        ValueError: if they have no space, or nothing changes in any image.
+        ValueError: if they have no space, are negative or not finite.
     """
     if effects.ndim < 2 or not effects.isfinite().all() or bool((effects < 0).any()):
         raise ValueError(
@@ -40,7 +42,7 @@ def affected(effects: Tensor) -> Affected:
     flat = effects.flatten(1).double()
     alive = flat.amax(1) > 0
     if not alive.any():
-        raise ValueError("expected a direction that changes some image, got one that changes none")
+        return Affected(0.0, None, None)
     effects, flat = effects[alive].double(), flat[alive]
     area = (flat > _CHANGED * flat.amax(1, keepdim=True)).double().mean()
     share = (flat / flat.sum(1, keepdim=True)).reshape(effects.shape)

@@ -8,7 +8,6 @@ maps that know nothing of the direction, and stand beside it to show just that.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from latentkit.explain.faithfulness import direction_retrieval
@@ -70,5 +69,4 @@ def bench(case: Case, readings: Mapping[str, Reading]) -> dict[str, Row]:
 
 
 def _measured(values: Tensor) -> Measure:
-    clean = torch.nan_to_num(values)
-    return Measure(float(clean.mean()), *mean_interval(clean))
+    return Measure(float(values.mean()), *mean_interval(values))

@@ -42,8 +42,14 @@ def natural_change(
         (K, N, C, *S), signed, per unit of latent length.
 
     Raises:
-        ValueError: if the directions do not fit the latents.
+        ValueError: if the directions do not fit the latents, or smooth, colour or ridge is not
+            above 0.
     """
+    if not (smooth > 0 and colour > 0 and ridge > 0):
+        raise ValueError(
+            f"expected smooth, colour and ridge above 0, got {smooth}, {colour} and {ridge}"
+        )
+    x = hooks.normal(x)
     slopes = jacobian(module, x)
     flat = torch.stack([scores.unit_vector(d).flatten() for d in directions]).to(slopes)
     if flat.shape[1] != len(slopes):
@@ -54,7 +60,9 @@ def natural_change(
     plausible = _prior(x, smooth, colour)(slopes)
     e, c = (v.flatten(2).transpose(0, 1) for v in (slopes, plausible))  # (N, D, P)
     gram = e @ c.transpose(1, 2)
-    scale = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(gram.dtype).tiny)
+    # The root, so that the inverse for an encoder that reads nothing stays finite: 0 times it is 0.
+    least = torch.finfo(gram.dtype).tiny ** 0.5
+    scale = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(least)
     eye = torch.eye(len(slopes), dtype=gram.dtype, device=gram.device)
     weights = torch.linalg.solve(
         gram + ridge * scale[:, None, None] * eye, flat.T.expand(len(x), -1, -1)
@@ -79,8 +87,6 @@ def jacobian(module: nn.Module, x: Tensor) -> Tensor:
 
 def _prior(x: Tensor, smooth: float, colour: float) -> Callable[[Tensor], Tensor]:
     """The covariance of image changes, as a function on (K, N, C, *S)."""
-    if not smooth > 0 or not colour > 0:
-        raise ValueError(f"expected smooth and colour > 0, got {smooth} and {colour}")
     edges = torch.gradient(x, dim=list(range(2, x.ndim)))
 
     def apply(v: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from latentkit.data.batches import keyed_generator
 from latentkit.data.shapes_render import FACTORS, render, sample_factors
+from latentkit.explain import hooks
 from latentkit.latent.points import check_points
 from latentkit.protocols import Encode
 
@@ -36,7 +37,6 @@ def factor_pairs(name: str, n: int, size: int, seed: int = 0) -> tuple[Tensor, T
     return render(before, size).image, render(after, size).image
 
 
-@torch.no_grad()
 def paired_directions(
     encode: Encode, size: int, pairs: int = 600, names: Sequence[str] = FACTORS[1:]
 ) -> Tensor:
@@ -49,9 +49,10 @@ def paired_directions(
         names: the factors.
     """
     rows = []
-    for name in names:
-        before, after = factor_pairs(name, pairs, size)
-        rows.append((encode(after) - encode(before)).mean(0))
+    with hooks.borrowed(hooks.owner(encode)):
+        for name in names:
+            before, after = factor_pairs(name, pairs, size)
+            rows.append((encode(after) - encode(before)).mean(0))
     found = torch.stack(rows)
     check_points(found, "mean changes")
     return torch.nn.functional.normalize(found, dim=1)

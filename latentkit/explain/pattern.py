@@ -49,19 +49,25 @@ def pattern(
         (K, N, C, *S), signed, per unit of latent length.
 
     Raises:
-        ValueError: if the directions do not fit z, or encode gives latents of another size.
+        ValueError: if the directions do not fit z, the latents are all alike, encode gives latents
+            of another size, or step or ridge is not above 0.
     """
     if directions.shape[1:] != z.shape[1:] or len(z) < 2:
         raise ValueError(
             f"expected two latents or more and directions (K, {', '.join(map(str, z.shape[1:]))}),"
             f" got {tuple(z.shape)} and {tuple(directions.shape)}"
         )
-    spread = float(z.flatten(1).std(0).mean().clamp_min(torch.finfo(z.dtype).tiny))
+    if not step > 0 or not ridge > 0:
+        raise ValueError(f"expected step and ridge above 0, got {step} and {ridge}")
+    z = hooks.normal(z)
+    spread = float(z.flatten(1).std(0).mean())
+    if not spread > 0:
+        raise ValueError(f"expected latents that differ, got a standard deviation of {spread}")
     response = _response(encode, decode, z, step * spread)
     wanted = torch.stack([scores.unit_vector(d).flatten() for d in directions]).to(response)
     steps = _invert(response, wanted, ridge).reshape(len(directions), *z.shape)
     with hooks.borrowed(hooks.owner(decode)):
-        return torch.stack([pushforward(decode, hooks.normal(z), w) for w in steps])
+        return torch.stack([pushforward(decode, z, w) for w in steps])
 
 
 def discriminator_readout(part: Part, decode: Decode, z: Tensor) -> Encode:
@@ -78,11 +84,22 @@ def discriminator_readout(part: Part, decode: Decode, z: Tensor) -> Encode:
     Returns:
         Images (N, C, *S) -> latents (N, *Z), as far as the features tell.
     """
+    z = hooks.normal(z)
     with hooks.borrowed(hooks.owner(decode)):
         features = torch.cat([_features(part, decode(some)) for some in torch.split(z, 256)])
-    fitted = RidgeCV(_ALPHAS).fit(features.cpu().numpy(), z.flatten(1).cpu().numpy())
+    middle, size = features.mean(0), features.abs().amax()
+    # The ridge must not depend on the scale of the features; below rounding they tell nothing.
+    least = (torch.finfo(size.dtype).eps * size).clamp_min(torch.finfo(size.dtype).tiny)
+    scale = torch.maximum((features - middle).square().mean().sqrt(), least)
+    inputs = ((features - middle) / scale).cpu().numpy()
+    fitted = RidgeCV(_ALPHAS).fit(inputs, z.flatten(1).cpu().numpy())
     weight, offset = (torch.from_numpy(v).to(z) for v in (fitted.coef_, fitted.intercept_))
-    return lambda x: (_features(part, x) @ weight.T + offset).reshape(-1, *z.shape[1:])
+
+    def read(x: Tensor) -> Tensor:
+        inputs = (_features(part, x) - middle) / scale
+        return (inputs @ weight.T + offset).reshape(-1, *z.shape[1:])
+
+    return read
 
 
 def _features(part: Part, x: Tensor) -> Tensor:
@@ -94,7 +111,6 @@ def _response(encode: Encode, decode: Decode, z: Tensor, step: float) -> Tensor:
     """What the network reads after a unit step along each latent: (N, D read, D moved)."""
     units = torch.eye(z[0].numel(), dtype=z.dtype, device=z.device).reshape(-1, *z.shape[1:])
     with hooks.borrowed(hooks.owner(decode)), hooks.borrowed(hooks.owner(encode)):
-        z = hooks.normal(z)
         read = [
             (encode(decode(z + step * u)) - encode(decode(z - step * u))).flatten(1) for u in units
         ]
@@ -110,7 +126,9 @@ def _invert(response: Tensor, wanted: Tensor, ridge: float) -> Tensor:
     """Response M (N, D, D), wanted (K, D) -> M^T (M M^T + ridge)^-1 d, (K, N, D)."""
     back = response.transpose(1, 2)
     gram = response @ back
-    size = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(gram.dtype).tiny)
+    # The root, so that the inverse of a network that reads nothing stays finite: 0 times it is 0.
+    least = torch.finfo(gram.dtype).tiny ** 0.5
+    size = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(least)
     eye = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
     damped = gram + ridge * size[:, None, None] * eye
     steps: Tensor = back @ torch.linalg.solve(damped, wanted.T.expand(len(gram), -1, -1))

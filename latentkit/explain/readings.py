@@ -128,10 +128,11 @@ ENCODER: Mapping[str, Reading] = {
 
 def _discriminator_cam(case: Case, method: Method, place: int) -> Tensor:
     x, part = case.x, case.part
+    layer = part.layers[max(place, -len(part.layers))]
 
     def one(d: Tensor) -> Tensor:
         u = discriminator_direction(part, case.decode, case.z, d)
-        return discriminator_reading(part, x, u, part.layers[place], method).raw
+        return discriminator_reading(part, x, u, layer, method).raw
 
     return case.each(one)
 

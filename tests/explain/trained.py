@@ -1,0 +1,26 @@
+"""An oracle whose encoder has learned something: what takes minutes at full size, in seconds."""
+
+import functools
+
+import torch
+
+from latentkit.explain.oracle import Oracle, train_encoder
+from latentkit.explain.readings import Case
+
+SIZE, WIDTH, STEPS = 32, 8, 400
+
+
+@functools.cache
+def oracle():
+    """The oracle and the error of its encoder."""
+    found = Oracle(SIZE, WIDTH)
+    return found, train_encoder(found, STEPS, scenes=3000, batch=32)
+
+
+@functools.cache
+def case():
+    """The directions of all factors at 24 latents."""
+    found, _ = oracle()
+    z = found.prior.sample(24, generator=torch.Generator().manual_seed(3))
+    directions = torch.stack(list(found.directions.values()))
+    return Case(found.decode, found.explainable()["encoder"], z, directions)
