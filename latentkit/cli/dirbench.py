@@ -31,7 +31,10 @@ def bench_oracle(results: Results, images: int, steps: int) -> None:
     seed = results.common.seed
     oracle = Oracle(seed=seed)
     error = train_encoder(
-        oracle, steps, seed=seed, watch=lambda n: tqdm(n, desc="training", leave=False)
+        oracle,
+        steps,
+        seed=seed,
+        watch=lambda n: tqdm(n, desc="training", leave=False, disable=None),
     )
     z = oracle.prior.sample(images, generator=torch.Generator().manual_seed(seed + 1))
     directions = torch.stack(list(oracle.directions.values()))
@@ -93,7 +96,7 @@ def _directions(source: Source, latents: Tensor, seed: int) -> Iterator[tuple[st
 
 def _rows(case: Case, readings: Mapping[str, Reading]) -> Rows:
     truths = case.effects()
-    bar = tqdm(readings.items(), desc="readings", leave=False)
+    bar = tqdm(readings.items(), desc="readings", leave=False, disable=None)
     return {name: score_maps(reading(case), truths) for name, reading in bar}
 
 
@@ -106,7 +109,7 @@ def _cascade(case: Case) -> dict[str, dict[str, float]]:
             layer: score_maps(ENCODER[name](fresh), truths)["retrieval"].mean
             for layer, fresh in stages
         }
-        for name in tqdm(_CASCADED, desc="random weights", leave=False)
+        for name in tqdm(_CASCADED, desc="random weights", leave=False, disable=None)
     }
 
 
