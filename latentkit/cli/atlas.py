@@ -38,7 +38,7 @@ def explain_directions(
         what_moves(source, z, d, step * s, e)
         for d, s, e in zip(vectors, scales, maps["effect"], strict=True)
     ]
-    _draw(results, found, maps, walks, _notes(reader, numbers, affects))
+    _draw(results, found, maps, walks, _notes(reader, numbers, affects, missing))
     for line in [f"{q}: {_summary(v)}" for q, v in numbers.items()]:
         print(line)
     for name, moves in zip(found.names, affects, strict=True):
@@ -71,7 +71,10 @@ def _measure(maps: Tensor, truth: Tensor) -> dict[str, Any]:
 
 
 def _notes(
-    reader: Reader, numbers: dict[str, dict[str, Any]], affects: list[dict[str, Any]]
+    reader: Reader,
+    numbers: dict[str, dict[str, Any]],
+    affects: list[dict[str, Any]],
+    missing: list[float],
 ) -> list[list[str]]:
     """Lines below the overview, and below the atlas of each direction."""
     layers = ", ".join(f"{k} {v}" for k, v in reader.layers().items())
@@ -81,6 +84,8 @@ def _notes(
         [_in_words(moves), *(f"{q}: {_verdict(v, k)}" for q, v in numbers.items()), *how]
         for k, moves in enumerate(affects)
     ]
+    for lines, error in zip(each, missing, strict=False):  # no use without an encoder
+        lines.append(f"encoder use: its sum misses the change of the encoder by {error:.1%}")
     return [overview, *each]
 
 

@@ -31,7 +31,10 @@ def bench_oracle(results: Results, images: int, steps: int) -> None:
     seed = results.common.seed
     oracle = Oracle(seed=seed)
     error = train_encoder(
-        oracle, steps, seed=seed, watch=lambda n: tqdm(n, desc="training", leave=False)
+        oracle,
+        steps,
+        seed=seed,
+        watch=lambda n: tqdm(n, desc="training", leave=False, disable=None),
     )
     z = oracle.prior.sample(images, generator=torch.Generator().manual_seed(seed + 1))
     directions = torch.stack(list(oracle.directions.values()))
@@ -41,6 +44,7 @@ def bench_oracle(results: Results, images: int, steps: int) -> None:
     _finish(
         results,
         {"oracle": {"encoder": {"factors": rows}}},
+        {},
         cascade=cascade,
         encoder_error=error,
         directions=list(oracle.directions),
@@ -49,13 +53,20 @@ def bench_oracle(results: Results, images: int, steps: int) -> None:
 
 def bench_models(results: Results, sources: list[Source], images: int) -> None:
     """Scores the readings of every network of every model."""
-    tables = {}
-    for source in sources:
+    for source in sources:  # all of them, before the work on the first
         source.require("decode")
-        if not (parts := parts_of(source)):
+        if not parts_of(source):
             raise ValueError(f"{source.name} has no network that can be looked into (explainable)")
-        tables[source.name] = {name: _network(source, name, images, results) for name in parts}
-    _finish(results, tables)
+        if (one := source.latents(1, 0)).ndim != 2:
+            raise ValueError(
+                f"expected flat latents (N, D) of {source.name}, got {tuple(one.shape)}"
+            )
+    tables = {
+        source.name: {name: _network(source, name, images, results) for name in parts_of(source)}
+        for source in sources
+    }
+    fingerprints = {source.name: source.fingerprint for source in sources}
+    _finish(results, tables, fingerprints)
 
 
 def _network(source: Source, name: str, images: int, results: Results) -> dict[str, Rows]:
@@ -74,8 +85,6 @@ def _network(source: Source, name: str, images: int, results: Results) -> dict[s
 
 def _directions(source: Source, latents: Tensor, seed: int) -> Iterator[tuple[str, Tensor]]:
     """Sets of directions (K, D), by kind."""
-    if latents.ndim != 2:
-        raise ValueError(f"expected flat latents (N, D), got {tuple(latents.shape)}")
     generator = torch.Generator().manual_seed(seed)
     yield "random", torch.randn(_RANDOM, latents.shape[1], generator=generator)
     if hasattr(source.model, "encode"):
@@ -87,7 +96,7 @@ def _directions(source: Source, latents: Tensor, seed: int) -> Iterator[tuple[st
 
 def _rows(case: Case, readings: Mapping[str, Reading]) -> Rows:
     truths = case.effects()
-    bar = tqdm(readings.items(), desc="readings", leave=False)
+    bar = tqdm(readings.items(), desc="readings", leave=False, disable=None)
     return {name: score_maps(reading(case), truths) for name, reading in bar}
 
 
@@ -100,11 +109,16 @@ def _cascade(case: Case) -> dict[str, dict[str, float]]:
             layer: score_maps(ENCODER[name](fresh), truths)["retrieval"].mean
             for layer, fresh in stages
         }
-        for name in tqdm(_CASCADED, desc="random weights", leave=False)
+        for name in tqdm(_CASCADED, desc="random weights", leave=False, disable=None)
     }
 
 
-def _finish(results: Results, tables: dict[str, dict[str, dict[str, Rows]]], **more: Any) -> None:
+def _finish(
+    results: Results,
+    tables: dict[str, dict[str, dict[str, Rows]]],
+    fingerprints: dict[str, str],
+    **more: Any,
+) -> None:
     charted = {
         f"{model} {network}, {kind}": rows
         for model, networks in tables.items()
@@ -121,4 +135,4 @@ def _finish(results: Results, tables: dict[str, dict[str, dict[str, Rows]]], **m
         title: {name: {k: asdict(m) for k, m in row.items()} for name, row in rows.items()}
         for title, rows in charted.items()
     }
-    results.finish({"tables": plain, **more})
+    results.finish({"tables": plain, **more}, fingerprints=fingerprints)

@@ -67,7 +67,9 @@ class Reader:
             read = self._encodes()
             return {
                 question: pattern(encode, self.source.model.decode, self.z, vectors).norm(dim=2)
-                for question, encode in tqdm(read.items(), desc="readings", leave=False)
+                for question, encode in tqdm(
+                    read.items(), desc="readings", leave=False, disable=None
+                )
             }
         parts, layers = parts_of(self.source), self.layers()
         if self.method == "natural":
@@ -116,7 +118,7 @@ class Reader:
 
 def effects(source: Source, z: Tensor, vectors: Tensor) -> Tensor:
     """What the generator changes along each direction: (K, N, *S)."""
-    bar = tqdm(vectors, desc="effects", leave=False)
+    bar = tqdm(vectors, desc="effects", leave=False, disable=None)
     return torch.stack([effect(source.model.decode, z, d) for d in bar])
 
 
@@ -128,7 +130,7 @@ def uses(source: Source, z: Tensor, vectors: Tensor, length: float) -> tuple[Ten
     """
     module, decode = parts_of(source)["encoder"].module, source.model.decode
     maps, errors = [], []
-    for d in tqdm(vectors, desc="use", leave=False):
+    for d in tqdm(vectors, desc="use", leave=False, disable=None):
         along, score = length * d / d.norm(), direction(d)
         with torch.no_grad():
             ends = decode(z - along), decode(z + along)

@@ -74,7 +74,10 @@ def discriminator_readout(part: Part, decode: Decode, z: Tensor) -> Encode:
     """A linear readout of the latents from a discriminator's deepest default layer.
 
     A discriminator has no latents; what its features tell of them is learned by ridge regression on
-    generated images, its strength chosen by leave-one-out error.
+    generated images, its strength chosen by leave-one-out error. It shows what the features KEEP of
+    a direction, not that the discriminator has learned to look for it: features of random weights
+    keep nearly all of it where they are many, and their pattern is as good. What is lost on the way
+    to the deepest layer is missing.
 
     Args:
         part: the discriminator.

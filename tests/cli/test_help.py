@@ -66,7 +66,7 @@ def test_the_overview_names_every_command_with_a_summary(typed):
 def test_every_command_of_the_design_is_there():
     design = {"demo", "sample", "reconstruct", "encode", "interpolate", "cluster", "mix"}
     design |= {"augment", "directions", "explain", "evaluate", "report", "export"}
-    design |= {"invert", "edit"}
+    design |= {"invert", "edit", "bench"}
     assert set(cli._VERBS) >= design
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 import latentkit
 from latentkit.cli import atlas
-from latentkit.cli.atlas import _layers
+from latentkit.cli.readings import Reader, _layers
 from latentkit.latent.activations import activation_grid, region_mask
 from latentkit.protocols import Part
 from latentkit.store import Directions, fingerprint, load_directions, save_directions
@@ -147,6 +147,9 @@ def test_a_foreign_model_is_a_factory_and_some_data(ok, foreign, words):
     if verb == "encode":
         with np.load(foreign / "outputs/encode/encode.npz") as found:
             assert found["z"].shape == (6, 4)
+    if verb == "explain":  # an encoder that cannot be looked into is read all the same
+        assert set(content["numbers"]["retrieval"]) == {"encoder reading"}
+        assert "use_completeness_error" not in content["numbers"]
     if verb == "cluster":
         assert content["numbers"]["clusters"] == 10
 
@@ -226,15 +229,74 @@ def test_the_atlas_measures_every_reading(ok, place, name):
         assert np.array(Image.open(folder / file).convert("L")).std() > 5  # not an empty page
     content = result(folder / "result.json")
     assert content["settings"]["directions"] == ("jacobian" if name == "dcgan" else "pca")
+    assert content["settings"]["method"] == "pattern"
+    assert content["settings"]["layers"] == {}  # it looks at the whole network
     measured = content["numbers"]["retrieval"]
     assert set(measured) == READINGS[name]
     for question, numbers in measured.items():
-        assert numbers["chance"] == 0.25
+        assert numbers["chance"] == 0.2  # told from four rivals at least
         low, high = numbers["interval"]
         assert 0 <= low <= numbers["accuracy"] <= high <= 1
-        assert len(numbers["per_direction"]) == 4
+        assert len(numbers["per_direction"]) == 5
         assert np.mean(numbers["per_direction"]) == pytest.approx(numbers["accuracy"])
         assert f"{question}: direction retrieval" in said
+
+
+@pytest.mark.parametrize("name", READINGS)
+def test_what_each_direction_affects_is_in_numbers(ok, place, name):
+    said = ok("explain", f"{name}.safetensors", "--images", 1)
+    numbers = result(place / "outputs/explain/result.json")["numbers"]
+    assert len(numbers["affects"]) == len(numbers["names"]) == 4
+    model = latentkit.load(f"{name}.safetensors")
+    for direction, row in zip(numbers["names"], numbers["affects"], strict=True):
+        assert 0 < row["area"] <= 1
+        assert 0 < row["spread"] < 1
+        assert all(0 < c < 1 for c in row["centre"])
+        assert ("monotonicity" in row) == hasattr(model, "encode")
+        assert ("clusters_moved" in row) == (name == "clustergan")
+        assert ("discriminator_objects_at" in row) == hasattr(model, "discriminate")
+        assert f"{direction}: affects {row['area']:.0%} of the image" in said
+    if name == "dcgan":
+        assert "use_completeness_error" not in numbers
+    else:
+        errors = numbers["use_completeness_error"]
+        assert len(errors) == 4
+        assert np.median(errors) < 0.05  # the parts of the use add up to the change
+
+
+def test_a_direction_that_changes_nothing_is_said_to(ok, place):
+    model = latentkit.load("ae.safetensors")
+    with torch.no_grad():
+        next(p for n, p in model.decoder.named_parameters() if p.shape[-1:] == (6,))[:, 2] = 0
+    latentkit.save(model, "dead.safetensors", latentkit.store.read_about("ae.safetensors"))
+    found = Directions(torch.eye(6)[1:3], ("alive", "dead"), "axes", fingerprint(model))
+    save_directions(found, place / "d.safetensors")
+    said = ok("explain", "dead.safetensors", "--directions", "d.safetensors", "--images", 1)
+    assert "dead: changes nothing" in said
+    alive, dead = result(place / "outputs/explain/result.json")["numbers"]["affects"]
+    assert alive["area"] > 0
+    assert (dead["area"], dead["centre"], dead["spread"]) == (0, None, None)
+
+
+CAMS = ["hires-cam", "grad-cam", "grad-cam++", "xgrad-cam", "layer-cam"]
+
+
+@pytest.mark.parametrize("method", ["natural", *CAMS])
+def test_directions_are_read_by_every_method(ok, place, method):
+    ok("explain", "clustergan.safetensors", "--images", 1, "--method", method)
+    content = result(place / "outputs/explain/result.json")
+    assert content["settings"]["method"] == method
+    parts = latentkit.load("clustergan.safetensors").explainable()
+    cam = method in CAMS
+    layers = {name: part.layers[0] for name, part in parts.items()} if cam else {}
+    assert content["settings"]["layers"] == layers
+    questions = {f"{name} reading" for name in (parts if cam else ["encoder"])}
+    assert set(content["numbers"]["retrieval"]) == questions
+
+
+def test_a_model_without_an_encoder_has_no_natural_change(ok, place):
+    ok("explain", "dcgan.safetensors", "--images", 1, "--method", "natural")
+    assert result(place / "outputs/explain/result.json")["numbers"]["retrieval"] == {}
 
 
 def test_a_layer_is_read_where_it_is_and_the_default_elsewhere():
@@ -266,10 +328,28 @@ def test_a_model_with_few_latent_units_is_explained_too(ok, place):
     assert len(result(place / "outputs/explain/result.json")["numbers"]["names"]) == 2
 
 
-def test_a_single_direction_cannot_be_told_from_others(ok, place):
+def test_a_single_direction_is_told_from_random_ones(ok, place, monkeypatch):
+    seen, readings = [], Reader.readings
+    monkeypatch.setattr(Reader, "readings", lambda self, v: seen.append(v) or readings(self, v))
     ok("directions", "vae.safetensors", "--count", 1, "--out", "d.safetensors")
+    for seed in (0, 0, 1):
+        words = ["--directions", "d.safetensors", "--images", 1, "--seed", seed]
+        ok("explain", "vae.safetensors", *words)
+    numbers = result(place / "outputs/explain/result.json")["numbers"]
+    assert numbers["retrieval"]["encoder reading"]["chance"] == 0.2
+    assert len(numbers["retrieval"]["encoder reading"]["per_direction"]) == 5
+    assert len(numbers["names"]) == len(numbers["affects"]) == 1
+    assert torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[0][:1], load_directions("d.safetensors").vectors)
+    assert not torch.equal(seen[0][1:], seen[2][1:])
+    assert {p.name for p in (place / "outputs/explain").glob("direction_*")} == {"direction_1.png"}
+
+
+def test_many_directions_are_told_from_each_other(ok, place):
+    ok("directions", "vae.safetensors", "--count", 6, "--out", "d.safetensors")
     ok("explain", "vae.safetensors", "--directions", "d.safetensors", "--images", 1)
-    assert result(place / "outputs/explain/result.json")["numbers"]["retrieval"] == {}
+    numbers = result(place / "outputs/explain/result.json")["numbers"]
+    assert numbers["retrieval"]["encoder reading"]["chance"] == pytest.approx(1 / 6)
 
 
 def test_the_walk_is_as_long_as_asked_in_standard_deviations(ok, place, monkeypatch):

@@ -13,7 +13,10 @@ from tests.explain import trained
 @pytest.fixture
 def drawn_as_factors(monkeypatch):
     """Scenes are their own factors: (N, 10, 1, 1)."""
-    seen = lambda factors, _: SimpleNamespace(image=factors[:, :, None, None])  # noqa: E731
+
+    def seen(factors, _size):
+        return SimpleNamespace(image=factors[:, :, None, None])
+
     monkeypatch.setattr(paired, "render", seen)
 
 

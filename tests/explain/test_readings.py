@@ -158,6 +158,12 @@ def test_a_discriminator_that_sees_everything_is_read_everywhere(seeing):
     torch.testing.assert_close(read, seeing.z, atol=0.01, rtol=0)
 
 
+def test_what_features_keep_is_no_proof_that_they_were_learned(seeing):
+    """The limit of a readout: as good from random features, which an encoder's pattern is not."""
+    found = bench(seeing, controls(DISCRIMINATOR))
+    assert found["pattern, random weights"]["retrieval"].mean > 0.9
+
+
 def test_a_discriminator_that_sees_nothing_is_read_nowhere(seeing):
     class Blind(nn.Module):
         def forward(self, x):

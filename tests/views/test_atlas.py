@@ -20,14 +20,15 @@ def panel():
         * torch.tensor([1.0, 5, 2])[:, None, None],
         "encoder reading": torch.randn(3, 2, 2, generator=generator),
         "discriminator reading": -torch.rand(3, 2, 2, generator=generator),
+        "encoder use": torch.randn(3, 6, 6, generator=generator),
     }
     return Panel(torch.rand(3, 5, 1, 6, 6, generator=generator), maps)
 
 
 def test_an_atlas_has_a_row_for_each_image_and_a_column_for_each_frame_and_map(panel):
     figure = atlas(panel, ["a", "b", "c"], "pc 1", ["first note", "second note"])
-    assert len(images_of(figure)) == 3 * (5 + 3)
-    assert len(figure.axes) == 3 * (5 + 3) + 3  # and a colour bar a map
+    assert len(images_of(figure)) == 3 * (5 + 4)
+    assert len(figure.axes) == 3 * (5 + 4) + 4  # and a colour bar a map
     assert figure.get_suptitle() == "pc 1"
     assert figure.get_supxlabel() == "first note\nsecond note"
     labels = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
@@ -37,7 +38,13 @@ def test_an_atlas_has_a_row_for_each_image_and_a_column_for_each_frame_and_map(p
 def test_an_atlas_says_which_question_a_column_answers(panel):
     figure = atlas(panel, ["a", "b", "c"], "pc 1")
     titles = " ".join(axes.get_title() for axes in figure.axes).replace("\n", " ")
-    for text in ("generator changes", "encoder reads", "discriminator reads", "walk along"):
+    for text in (
+        "generator changes",
+        "encoder reads",
+        "discriminator reads",
+        "walk along",
+        "encoder uses",
+    ):
         assert text in titles
 
 
@@ -59,7 +66,7 @@ def test_all_rows_of_a_column_share_one_scale(panel):
         by_map[question] = limits.pop()
     largest = {question: float(maps.abs().max()) for question, maps in panel.maps.items()}
     assert by_map["effect"] == pytest.approx((0, largest["effect"]))
-    for question in ("encoder reading", "discriminator reading"):
+    for question in ("encoder reading", "discriminator reading", "encoder use"):
         assert by_map[question] == pytest.approx((-largest[question], largest[question]))
 
 
@@ -71,7 +78,19 @@ def test_images_are_shown_from_black_to_white_whatever_they_hold(panel):
 def test_a_map_of_zeros_has_a_scale_too():
     walks = torch.zeros(1, 2, 3, 4, 4)
     figure = atlas(Panel(walks, {"encoder reading": torch.zeros(1, 2, 2)}), ["a"], "nothing")
-    assert images_of(figure)[-1][1].get_clim() == (-1, 1)
+    assert images_of(figure)[-1][1].get_clim() == (0, 1)
+
+
+def test_signed_maps_diverge_from_zero_and_others_do_not(panel):
+    figure = atlas(panel, ["a", "b", "c"], "pc 1")
+    colours = {}
+    for question, maps in panel.maps.items():
+        for _, image in images_of(figure):
+            shown = image.get_array()
+            if shown.shape == maps[0].shape and np.array_equal(shown, maps[0].numpy()):
+                colours[question] = image.get_cmap().name
+    assert colours["effect"] == "viridis"
+    assert colours["encoder reading"] == colours["discriminator reading"] == "RdBu_r"
 
 
 def test_heatmaps_stand_beside_their_images():
