@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from latentkit.losses.clustering import mutual_information
 from latentkit.losses.elbo import bernoulli_nll, kl_to_standard_normal
 from latentkit.priors import Gaussian
 from latentkit.training.affine import random_affine
@@ -144,4 +145,32 @@ def clustergan(training: Any, data: Any, steps: int, skipped: int) -> float:
     return timed(step, data, steps, skipped)
 
 
-LOOPS = {"autoencoder": autoencoder, "vae": vae, "dcgan": dcgan, "clustergan": clustergan}
+def cycles(training: Any, data: Any, steps: int, skipped: int) -> float:
+    """ClusterGAN after its warm-up: the game, the cycles of both codes, and consistency."""
+    model, (d, g) = training.model, training.configure_optimizers()
+    noise = torch.Generator().manual_seed(0)
+
+    def step(x: Tensor, i: int) -> None:
+        z, n = model.prior.sample(len(x)), len(x)
+        fake, (z_n, z_c) = model.decode(z), model.prior.split(z)
+        _discriminator_step(training, d, x, fake, i)
+        found, logits = model.code(torch.cat([fake, x, random_affine(x, noise)]))
+        loss = training.beta_n * F.mse_loss(found[:n], z_n)
+        loss = loss + training.beta_c * F.cross_entropy(logits[:n], z_c.argmax(1))
+        shared = mutual_information(*logits[n:].softmax(1).chunk(2))
+        model.discriminator.requires_grad_(False)
+        adversarial = F.softplus(-model.discriminate(fake)).mean()
+        descend(g, adversarial + loss - training.consistency * shared)
+        model.discriminator.requires_grad_(True)
+        training.ema.update(model.generator, i)
+
+    return timed(step, data, steps, skipped)
+
+
+LOOPS = {
+    "autoencoder": autoencoder,
+    "vae": vae,
+    "dcgan": dcgan,
+    "clustergan": clustergan,
+    "cycles": cycles,
+}

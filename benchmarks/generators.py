@@ -3,7 +3,8 @@
 python benchmarks/generators.py checkpoints/{dcgan,clustergan,vae}_mnist.safetensors
 
 The classifier is trained here on MNIST's train split (two epochs). The Frechet distance is taken in
-its 64 hidden features, so it compares with nothing but other rows of this table: it is NOT the FID.
+its 64 hidden features, so it compares with nothing but other rows of this table: it is NOT the FID,
+nor the `frechet_classifier64` of `latentkit evaluate`, whose classifier is trained more shortly.
 The last row, real test images against real training images, is the floor.
 """
 
@@ -84,7 +85,7 @@ def judge(
         "smallest_class_share": share.min().item(),
         "largest_class_share": share.max().item(),
         "mean_confidence": probability.amax(1).mean().item(),
-        "frechet_classifier64": frechet_distance(features, look(network, real)[0]),
+        "frechet_generators64": frechet_distance(features, look(network, real)[0]),
     }
     if code is not None:
         pure = [found[code == k].bincount(minlength=10).max() for k in range(int(code.max()) + 1)]

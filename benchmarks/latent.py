@@ -5,20 +5,20 @@ python benchmarks/latent.py --root data
 `decode_path` of 16 paths of 16 points against one call of the decoder on the same 256 latents, for
 each shipped model (bar: 0.95 or more of its throughput); what `latentkit encode` does with MNIST's
 10,000 test images, reading them from the data module and encoding them, against bare forwards over
-batches that lie ready (bar: at most 1.15 of its time). Both sides run in turn within one process;
-the ratio is the median over the rounds, with the smallest and the largest beside it. Writes
-benchmarks/latent.json.
+batches that lie ready (bar: at most 1.15 of its time). Both sides run in turn within one process
+(see `paired`), after one call of each that is not counted. Writes benchmarks/latent.json.
 """
 
 import argparse
 import json
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from machine import machine
+from paired import paired, seconds
+from tables import table, verdict
 
 import latentkit
 from latentkit.cli.sources import BATCH, Source
@@ -31,26 +31,11 @@ ENCODERS = ("autoencoder_mnist", "vae_mnist", "clustergan_mnist")
 PATHS, POINTS = 16, 16
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """One call's time."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def paired(ours: Callable[[], object], bare: Callable[[], object], rounds: int) -> dict:
-    """Milliseconds of both and ours over bare, after one call of each that is not counted."""
+def beside(ours: Callable[[], object], bare: Callable[[], object], rounds: int) -> dict:
+    """Both sides' times, once both are warm."""
     ours()
     bare()
-    pairs = []
-    for i in range(rounds):  # who goes first alternates: the second finds warmer caches
-        sides = [ours, bare] if i % 2 else [bare, ours]
-        taken = [seconds(side) for side in sides]
-        pairs.append(taken if i % 2 else taken[::-1])
-    ratios = sorted(a / b for a, b in pairs)
-    a, b = (1000 * statistics.median(side) for side in zip(*pairs, strict=True))
-    row = {"ours_ms": a, "bare_ms": b, "time_ratio": statistics.median(ratios)}
-    return row | {"ratio_min": ratios[0], "ratio_max": ratios[-1], "rounds": rounds}
+    return paired(partial(seconds, ours), partial(seconds, bare), rounds)
 
 
 def load(name: str) -> torch.nn.Module:
@@ -59,18 +44,18 @@ def load(name: str) -> torch.nn.Module:
 
 
 def decoding(rounds: int) -> dict:
-    """`decode_path` against `decode`; throughput is the inverse of the ratio of times."""
+    """`decode_path` against `decode`."""
     rows = {}
     for name in DECODERS:
         model = load(name)
         path = torch.randn(PATHS, POINTS, model.prior.dim)
         z = path.flatten(0, 1)
-        row = paired(
+        row = beside(
             lambda model=model, path=path: decode_path(model.decode, path),
             lambda model=model, z=z: model.decode(z),
             rounds,
         )
-        rows[name] = row | {"throughput": 1 / row["time_ratio"], "bar": 0.95}
+        rows[name] = row | {"throughput": 1 / row["ratio"], "bar": 0.95}
         print("decode_path", name, json.dumps(rows[name]), flush=True)
     return rows
 
@@ -84,7 +69,7 @@ def encoding(root: str, rounds: int) -> dict:
         source = Source(name, model, about, torch.device("cpu"))
         images, _ = source.images("test")
         batches = torch.split(images, BATCH)
-        row = paired(
+        row = beside(
             lambda source=source: source.encode(source.images("test")[0]),
             lambda model=model, batches=batches: torch.cat([model.encode(x) for x in batches]),
             rounds,
@@ -96,23 +81,30 @@ def encoding(root: str, rounds: int) -> dict:
 
 def markdown(content: dict) -> list[str]:
     """The section of the page."""
-    parts = [
+    how = ["milliseconds", "bare", "median (range)", "goal"]
+    decoded = [_row(name, row, throughput=True) for name, row in content["decode_path"].items()]
+    encoded = [_row(name, row, throughput=False) for name, row in content["encode"].items()]
+    return [
         "## Latent operations",
         "What is wrapped around a network, beside the bare network, in turn within one process: "
-        "`decode_path` of 16 paths of 16 points (the goal is a throughput of 0.95), and "
-        "`latentkit encode` of MNIST's test images, with reading them (the goal is 1.15 of the "
-        "time).",
+        "`decode_path` of 16 paths of 16 points, as a share of the decoder's throughput, and "
+        "`latentkit encode` of MNIST's test images, with reading them, in parts of the encoder's "
+        "time. A share and a part are medians over rounds, not quotients of the medians shown.",
         "`python benchmarks/latent.py --root data`",
+        table(["decode_path", *how[:2], f"throughput, {how[2]}", how[3]], decoded),
+        table(["latentkit encode", *how[:2], f"time, {how[2]}", how[3]], encoded),
     ]
-    for what, head in (("decode_path", "decode_path"), ("encode", "latentkit encode")):
-        lines = [f"| milliseconds | {head} | bare | time, median (range) |", "|---|---|---|---|"]
-        lines += [
-            f"| {name} | {row['ours_ms']:.0f} | {row['bare_ms']:.0f} | **{row['time_ratio']:.3f}** "
-            f"({row['ratio_min']:.2f} to {row['ratio_max']:.2f}) |"
-            for name, row in content[what].items()
-        ]
-        parts.append("\n".join(lines))
-    return parts
+
+
+def _row(name: str, row: dict, throughput: bool) -> list[str]:
+    ratio = row["ratio"] if "ratio" in row else row["time_ratio"]
+    values = [ratio, row["ratio_min"], row["ratio_max"]]
+    if throughput:
+        values = [1 / ratio, 1 / row["ratio_max"], 1 / row["ratio_min"]]
+    shown = f"**{values[0]:.3f}** ({values[1]:.2f} to {values[2]:.2f})"
+    bare = row["theirs_ms"] if "theirs_ms" in row else row["bare_ms"]
+    goal = verdict(values[0], row["bar"], least=throughput)
+    return [name, f"{row['ours_ms']:.0f}", f"{bare:.0f}", shown, goal]
 
 
 @torch.no_grad()
@@ -120,7 +112,7 @@ def main() -> None:
     """Measures everything and writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", default="data", help="folder of MNIST in torchvision's form")
-    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--rounds", type=int, default=11, help="of decode_path")
     chosen = parser.parse_args()
     torch.manual_seed(0)
     rows = {"decode_path": decoding(chosen.rounds), "encode": encoding(chosen.root, 5)}

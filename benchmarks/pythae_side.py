@@ -4,6 +4,8 @@ import copy
 import logging
 import tempfile
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import torch.nn.functional as F  # noqa: N812
 from pythae.data.datasets import BaseDataset
@@ -30,6 +32,23 @@ class Trained:
         """(N,) nats."""
         mean = self.model.decoder(z).reconstruction.flatten(1)
         return F.binary_cross_entropy(mean, x.flatten(1), reduction="none").sum(1)
+
+
+class Until:
+    """A loader that ends with its epoch or with the time, whichever comes first."""
+
+    def __init__(self, loader: Any, end: float) -> None:
+        self.loader, self.end = loader, end
+        self.dataset = loader.dataset
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.loader:
+            yield batch
+            if time.process_time() > self.end:
+                return
 
 
 def pythae_best(
@@ -60,8 +79,10 @@ def pythae_best(
         manual_seed(seed)  # pythae sets its own after the weights are made
         trainer = BaseTrainer(VAE(settings), train, held_out, training_config=config)
         trainer.prepare_training()
-        start, best, kept, epoch = time.process_time(), float("inf"), trainer.model, 0
-        while time.process_time() - start < seconds:
+        end = time.process_time() + seconds
+        trainer.train_loader = Until(trainer.train_loader, end)
+        best, kept, epoch = float("inf"), trainer.model, 0
+        while time.process_time() < end:
             epoch += 1
             trainer.train_step(epoch)
             if (loss := trainer.eval_step(epoch)) < best:

@@ -4,7 +4,8 @@ python benchmarks/quality.py NAME NAME ...      (names of files in configs/)
 
 One thread a run. Runs stay in --runs and are not repeated. Labels choose nothing: the best
 validation error or bound decides for autoencoder and VAE, of a GAN the last model is taken.
-Writes benchmarks/quality.json, a row a run.
+Writes benchmarks/quality.json, a row a run, each with the machine it was measured on and with the
+floor: real training images judged by the classifier that judged its samples.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import torch
 import yaml
 from generators import judge, samples, train_classifier
 from machine import machine
+from tables import rows_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import latentkit
@@ -84,7 +86,7 @@ def measure(name: str, seed: int, chosen: argparse.Namespace, network: torch.nn.
         (run / "metrics.json").read_text()
     )
     row |= json.loads((run.parents[2] / "time.json").read_text())
-    row["test"] = found["numbers"]
+    row |= {"test": found["numbers"], "test_settings": _settings(found)}
     if hasattr(model, "discriminate"):
         images, code = samples(model)
         test, labels = Vision(root=root).split("test")[:]
@@ -112,16 +114,21 @@ def main() -> None:
         for seed in chosen.seeds:
             wanted = (name, seed, chosen.epochs)
             if not any((r["config"], r["seed"], r["epochs"]) == wanted for r in _rows(file)):
-                row = measure(name, seed, chosen, network)
+                row = measure(name, seed, chosen, network) | about
                 print(json.dumps(row), flush=True)
                 rows = sorted([*_rows(file), row], key=lambda r: (r["config"], r["seed"]))
-                write_json(file, about | {"rows": rows})
+                write_json(file, {"rows": rows})
+
+
+def _settings(found: dict) -> dict:
+    """What the numbers of `evaluate` depend on, without this machine's paths."""
+    settings = found["settings"] | {"fingerprint": found["fingerprint"]}
+    return {k: v for k, v in settings.items() if not str(v).startswith("/")}
 
 
 def _rows(file: Path) -> list[dict]:
     """Read anew each time, so that two processes may share the work."""
-    rows: list[dict] = json.loads(file.read_text())["rows"] if file.exists() else []
-    return rows
+    return rows_of(json.loads(file.read_text())) if file.exists() else []
 
 
 if __name__ == "__main__":

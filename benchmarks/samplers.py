@@ -13,13 +13,13 @@ ones. A value clearly below theirs says copying.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 from generators import SAMPLES, look, train_classifier
+from machine import machine
 from torch import Tensor
 
 import latentkit
@@ -29,6 +29,7 @@ from latentkit.latent.two_stage import two_stage
 from latentkit.metrics.frechet import frechet_distance
 from latentkit.models.vae import VAE
 from latentkit.protocols import Prior
+from latentkit.store import write_json
 
 SEEDS, NEAREST = (0, 1, 2), 1_000
 DEFAULTS = ("gmm, 10 components", "two-stage", "empirical, Scott's bandwidth")
@@ -126,7 +127,7 @@ def main() -> None:
         groups[name] |= fitted(judge, model, means)
     groups["VAE, fitted to posterior samples"] = fitted(judge, vae, draws, DEFAULTS)
     settings = {"samples": SAMPLES, "sampling_seeds": SEEDS, "nearest_of": NEAREST}
-    Path(chosen.out).write_text(json.dumps({"settings": settings, "rows": groups}, indent=2) + "\n")
+    write_json(Path(chosen.out), {"machine": machine(), "settings": settings, "rows": groups})
     print(table(groups))
 
 

@@ -1,4 +1,4 @@
-"""Scenes of two objects on a textured ground, made as they are asked for; see `shapes_render`."""
+"""Scenes of two objects on a textured ground, drawn when first asked for; see `shapes_render`."""
 
 import torch
 from torch import Tensor
@@ -9,9 +9,14 @@ from latentkit.data.images import ImageSet
 from latentkit.data.pixels import unit
 from latentkit.data.shapes_render import FACTORS, SHAPES, render, sample_factors, shape_index
 
+KEPT = 2 * 2**30  # bytes: a part of data that takes more is drawn anew each time
+
 
 class Scenes(ImageSet):
     """Scenes drawn when first indexed, and kept as bytes: drawing takes longer than a step.
+
+    A part too large for `KEPT` (174,762 scenes of 64x64) is drawn anew each time it is asked for,
+    so that any number of scenes can be had, if slowly.
 
     Args:
         factors: (N, 10), also the attribute values; the label is the shape of object 1.
@@ -21,8 +26,9 @@ class Scenes(ImageSet):
     def __init__(self, factors: Tensor, size: int) -> None:
         super().__init__(shape_index(factors), factors)
         self.size = size
-        self._drawn = torch.zeros(len(factors), dtype=torch.bool)
-        self._images = torch.empty(len(factors), *self.image_shape, dtype=torch.uint8)
+        fits = len(factors) * 3 * size**2 <= KEPT
+        self._drawn = torch.zeros(len(factors) if fits else 0, dtype=torch.bool)
+        self._images = torch.empty(len(self._drawn), *self.image_shape, dtype=torch.uint8)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -31,12 +37,16 @@ class Scenes(ImageSet):
 
     def pixels(self, rows: Tensor) -> Tensor:
         """Row numbers (n,) -> images (n, 3, H, W) float32 in [0, 1], multiples of 1/255."""
+        if not len(self._drawn):
+            return unit(self._draw(rows))
         new = rows[~self._drawn[rows]].unique()  # type: ignore[no-untyped-call]
         if len(new):
-            image = render(self.attribute_values[new], self.size).image
-            self._images[new] = (image * 255).round().byte()
-            self._drawn[new] = True
+            self._images[new], self._drawn[new] = self._draw(new), True
         return unit(self._images[rows])
+
+    def _draw(self, rows: Tensor) -> Tensor:
+        image = render(self.attribute_values[rows], self.size).image
+        return (image * 255).round().byte()
 
 
 class Shapes(ImageData):
@@ -75,7 +85,7 @@ class Shapes(ImageData):
         self.scene_seed = scene_seed
 
     def load(self) -> Splits:
-        """Draw the factors of all scenes; the scenes are drawn when asked for."""
+        """Draw the factors of all scenes; the scenes are drawn when first asked for."""
         test, val, train = (
             Scenes(sample_factors(count, keyed_generator(self.scene_seed, part)), self.size)
             for part, count in enumerate(self.counts)

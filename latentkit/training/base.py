@@ -1,6 +1,5 @@
 """What every training objective shares: noise that can be repeated, portable models, resuming."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor, distributed, nn
 from latentkit.data.batches import process
 from latentkit.protocols import Part
 from latentkit.store import checkpoint_entry, describe
+from latentkit.training.reading import awaited, reported
 
 
 class NonFiniteLossError(ValueError):
@@ -107,19 +107,31 @@ class Training(pl.LightningModule, ABC):
         loader: Any = getattr(self.trainer, f"{stage}_dataloaders")
         return everyones(own)[: len(loader.dataset)]
 
-    def report(self, values: Mapping[str, Tensor | float], prog_bar: bool = False) -> None:
-        """Notes values of this iteration, which are logged if it is one that is written or judged.
-
-        Most are not, and Lightning would take longer over their values than some steps last.
-        """
+    def note(self, values: Mapping[str, Tensor | float], prog_bar: bool = False) -> None:
+        """Notes values of this iteration for the report at the end of the step."""
         detached = {k: v.detach() if isinstance(v, Tensor) else v for k, v in values.items()}
         self._noted[prog_bar] = {**self._noted.get(prog_bar, {}), **detached}
 
+    def report(self, values: Mapping[str, Tensor | float], prog_bar: bool = False) -> None:
+        """Ends a step: logs its values and those noted, if somebody reads them.
+
+        In most iterations nobody does, and Lightning would take longer over the values than some
+        steps last. A progress bar shows those of the latest iteration that somebody read.
+        """
+        self.note(values, prog_bar)
+        if awaited(self.trainer):
+            self._log_noted()
+
     def on_train_batch_end(self, *_: Any) -> None:
-        """Logs what was noted, where someone reads it: the last thing before Lightning does."""
+        """Logs what was not, where a callback has just ended the run, or noted more values."""
         if reported(self.trainer):
-            for prog_bar, values in self._noted.items():
-                self.log_dict(values, prog_bar=prog_bar)
+            self._log_noted()
+        self._noted.clear()
+
+    def _log_noted(self) -> None:
+        for prog_bar, values in self._noted.items():
+            self.log_dict(values, prog_bar=prog_bar)
+        self._noted.clear()
 
     def finite(self, loss: Tensor) -> Tensor:
         """Gives the loss back, or stops the run where it is no number."""
@@ -167,15 +179,6 @@ class Training(pl.LightningModule, ABC):
             rank_zero_info(
                 f"{key} is {now[key]} in this run (it was {before[key]} in the checkpoint)"
             )
-
-
-def reported(trainer: pl.Trainer) -> bool:
-    """Whether Lightning logs, validates or ends the epoch after this batch."""
-    loop: Any = trainer.fit_loop.epoch_loop
-    index = loop.batch_idx if trainer.check_val_every_n_epoch else loop.total_batch_idx
-    validated = (index + 1) % (trainer.val_check_batch or math.inf) == 0
-    written = trainer._logger_connector.should_update_logs  # its own rule
-    return bool(written or validated or trainer.is_last_batch or loop._is_training_done)
 
 
 def everyones(own: Tensor) -> Tensor:

@@ -161,7 +161,7 @@ def discriminator_step(
     fake: Tensor,
     noise: torch.Generator,
 ) -> None:
-    """Steps the discriminator on images (N, C, *S) twice, and logs its signals."""
+    """Steps the discriminator on images (N, C, *S) twice, and notes its signals."""
     objective: AdversarialLoss = training.loss
     logit_real, logit_fake = training.discriminate(real), training.discriminate(fake.detach())
     loss = objective.for_discriminator(logit_real, logit_fake)
@@ -174,7 +174,7 @@ def discriminator_step(
     optimizer.zero_grad()
     training.manual_backward(training.finite(loss))
     optimizer.step()
-    training.report(values)
+    training.note(values)
 
 
 def generator_step(training: Any, optimizer: Any, loss: Tensor) -> None:  # noqa: ANN401

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities import rank_zero_info
 
 from latentkit.store import CHECKPOINT_FILE, atomic
-from latentkit.training.base import reported
+from latentkit.training.reading import reported
 from latentkit.training.run import folder_of
 
 PREVIOUS_FILE = "previous.ckpt"
@@ -21,7 +21,10 @@ class Checkpoints(Checkpoint):
 
     A run that was killed at any moment goes on from the newest of them and ends as if it had not
     been: data order and noise are keyed by epoch and iteration, and the loader goes on in the
-    middle of an epoch.
+    middle of an epoch. So does a run that ended within an epoch (`max_steps`, `max_time`, a
+    callback that stops it) and is given more to do, from this checkpoint or somebody else's.
+    Validations by the clock (`val_check_interval` as a time) come when they come, and are not
+    repeated alike.
 
     Args:
         minutes: between checkpoints within an epoch; at its end there always is one. None is made
@@ -74,6 +77,23 @@ class Checkpoints(Checkpoint):
         """Saves after every epoch and its validation."""
         self._save(trainer)
 
+    def on_save_checkpoint(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Corrects the counters of a run that was stopped within an epoch.
+
+        Lightning ends that epoch, and would begin the next one on resuming.
+        """
+        loop: Any = trainer.fit_loop
+        batches, epochs = loop.epoch_loop.batch_progress.current, loop.epoch_progress.current
+        within = batches.ready > 0 and not loop.epoch_loop._num_ready_batches_reached()
+        if within and epochs.processed == epochs.ready:
+            stepped = not loop.epoch_loop._should_accumulate()
+            _reopen_epoch(checkpoint["loops"]["fit_loop"], stepped)
+
     def _save(self, trainer: pl.Trainer) -> None:
         folder = folder_of(trainer)
         if folder is None or trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -88,6 +108,22 @@ class Checkpoints(Checkpoint):
             if last.exists():
                 last.replace(folder / PREVIOUS_FILE)
             unfinished.replace(last)
+
+
+def _reopen_epoch(loop: dict[str, Any], stepped: bool) -> None:
+    """Puts a loop's saved counters back to where they were right after the last batch.
+
+    Args:
+        loop: state of Lightning's fit loop at the end of an epoch; changed in place.
+        stepped: whether the batch was counted as a step, which then will be done again.
+    """
+    for count in loop["epoch_progress"].values():  # "total" and "current"
+        count["processed"] -= 1
+        count["completed"] = min(count["completed"], count["processed"])
+    batches = loop["epoch_loop.batch_progress"]
+    for count in (batches["total"], batches["current"]):
+        count["completed"] -= 1
+    loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= int(stepped)
 
 
 def _forget_later(start: Path) -> None:

@@ -38,7 +38,9 @@ class RunFolder(pl.Callback):
             pl_module.about |= _origin(trainer, pl_module)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Logs at least once an epoch, however short the epochs are."""
+        """Logs at least once an epoch, however short the epochs are, unless told not to (0)."""
+        if trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            return
         every = min(trainer.log_every_n_steps, trainer.num_training_batches)  # type: ignore[attr-defined]
         trainer.log_every_n_steps = max(1, int(every))  # type: ignore[attr-defined]
 

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from latentkit.data.shapes import Shapes
@@ -27,12 +28,30 @@ def test_no_scene_is_in_two_parts():
 
 
 def test_a_scene_is_the_same_in_every_batch():
+    """Each set is a fresh one: a set that was read keeps what it drew."""
+    whole, labels = small().split("train")[:]
+    for order in (torch.arange(40).flip(0), torch.randperm(40), torch.tensor([39, 3, 5, 3, 0, 1])):
+        for size in (1, 7, 40):
+            train = small().split("train")
+            for rows in order.split(size):
+                x, y = train[rows]
+                assert torch.equal(x, whole[rows])
+                assert torch.equal(y, labels[rows])
+            assert torch.equal(train[:][0], whole)
+    assert len(whole.flatten(1).unique(dim=0)) == 40  # none of them could stand for another
+
+
+@pytest.mark.parametrize(("limit", "drawings"), [(40 * 3 * 16**2, 1), (40 * 3 * 16**2 - 1, 3)])
+def test_scenes_are_kept_where_all_of_them_fit(monkeypatch, limit, drawings):
+    whole, _ = small().split("train")[:]
+    drawn = []
+    draw = lambda factors, size: drawn.append(len(factors)) or render(factors, size)  # noqa: E731
+    monkeypatch.setattr("latentkit.data.shapes.render", draw)
+    monkeypatch.setattr("latentkit.data.shapes.KEPT", limit)
     train = small().split("train")
-    whole, labels = train[:]
-    for index in ([3], [3, 17], [39, 3, 5, 3, 0, 1, 2]):
-        x, y = train[index]
-        assert torch.equal(x, whole[index])
-        assert torch.equal(y, labels[index])
+    for _ in range(3):
+        assert torch.equal(train[[5, 2, 5]][0], whole[[5, 2, 5]])
+    assert len(drawn) == drawings
 
 
 def test_more_training_scenes_change_no_other():
@@ -51,7 +70,5 @@ def test_making_scenes_leaves_the_global_random_state_alone():
 
 
 def test_counts_must_be_positive():
-    import pytest
-
     with pytest.raises(ValueError, match="of 1 or more, got 40, 0, 9 and 16"):
         small(val_count=0)

@@ -277,3 +277,96 @@ def test_runs_of_so_many_steps_are_resumed_bit_for_bit(make, few, trainer, tmp_p
     resumed = fit("parts", ckpt_path=tmp_path / "parts" / "version_0" / "last.ckpt")
     assert int(resumed.iteration) == 15
     assert all(torch.equal(v, whole[k]) for k, v in resumed.state_dict().items())
+
+
+class Stop(pl.Callback):
+    """Stops a run after so many iterations."""
+
+    def __init__(self, iterations):
+        self.iterations = iterations
+
+    def on_train_batch_end(self, trainer, module, *_):
+        trainer.should_stop = int(module.iteration) == self.iterations
+
+
+ENDS = {
+    "a callback": ({"max_epochs": 4, "callbacks": [Stop(9)]}, {"max_epochs": 4}),
+    "the last of an epoch": ({"max_epochs": 4, "callbacks": [Stop(12)]}, {"max_epochs": 4}),
+    "steps": ({"max_epochs": -1, "max_steps": 18}, {"max_epochs": 4}),
+    "more steps": ({"max_epochs": -1, "max_steps": 18}, {"max_epochs": -1, "max_steps": 48}),
+    "after a validation": (
+        {"max_epochs": 4, "callbacks": [Stop(9)], "val_check_interval": 3},
+        {"max_epochs": 4, "val_check_interval": 3},
+    ),
+}
+
+
+@pytest.fixture
+def fit_into(make, few, trainer, tmp_path):
+    """Train in a named run folder; gives the objective, the trainer and the steps logged."""
+
+    def fit(name, folder, ckpt_path=None, callbacks=(), **settings):
+        logger = pl.loggers.TensorBoardLogger(tmp_path, folder, version="version_0")
+        steps, write = [], logger.log_metrics
+
+        def log(metrics, step=None):
+            if any(k.startswith("train/") for k in metrics):
+                steps.append(step)
+            write(metrics, step)
+
+        logger.log_metrics = log
+        kept = {"callbacks": [RunFolder(), Checkpoints(), *callbacks], "enable_checkpointing": True}
+        training, runner = make(name), trainer(logger=logger, **kept, **settings)
+        runner.log_every_n_steps = 2
+        runner.fit(training, few(), ckpt_path=ckpt_path, weights_only=True)
+        return training, runner, steps
+
+    return fit
+
+
+@pytest.mark.parametrize("name", ["vae", "gan"])
+@pytest.mark.parametrize("end", ENDS)
+def test_a_run_that_ended_within_an_epoch_goes_on_in_it(fit_into, tmp_path, name, end):
+    first, then = ENDS[end]
+    if name == "vae":  # which takes one step an iteration, where the GAN takes two
+        first, then = (
+            {k: v // 2 if k == "max_steps" else v for k, v in part.items()}
+            for part in (first, then)
+        )
+    whole, runner, steps = fit_into(name, "whole", **then)
+    part, _, begun = fit_into(name, "parts", **first)
+    assert int(part.iteration) == (12 if "last" in end else 9)
+    resumed, again, rest = fit_into(
+        name, "parts", tmp_path / "parts" / "version_0" / "last.ckpt", **then
+    )
+    assert int(resumed.iteration) == int(whole.iteration) == 24
+    wanted = whole.state_dict()
+    assert all(torch.equal(v, wanted[k]) for k, v in resumed.state_dict().items())
+    for key, value in runner.callback_metrics.items():
+        assert torch.equal(value, again.callback_metrics[key]), key
+    assert again.current_epoch == runner.current_epoch
+    assert set(begun + rest) - set(steps) <= {8}  # a stop logs its iteration, too
+    assert set(steps) <= set(begun + rest)
+
+
+def test_a_run_may_end_within_an_epoch_again_and_again(fit_into, tmp_path):
+    path = tmp_path / "parts" / "version_0" / "last.ckpt"
+    whole, *_ = fit_into("vae", "whole", max_epochs=4)
+    fit_into("vae", "parts", callbacks=[Stop(2)], max_epochs=4)
+    for iterations in (3, 8, 11):
+        part, *_ = fit_into("vae", "parts", path, [Stop(iterations)], max_epochs=4)
+        assert int(part.iteration) == iterations
+    resumed, *_ = fit_into("vae", "parts", path, max_epochs=4)
+    assert int(resumed.iteration) == 24
+    wanted = whole.state_dict()
+    assert all(torch.equal(v, wanted[k]) for k, v in resumed.state_dict().items())
+
+
+def test_somebodys_checkpoint_of_a_stopped_run_goes_on_in_the_epoch_too(fit_into, tmp_path):
+    keep = ModelCheckpoint(tmp_path / "own", "{epoch}", save_last=True)
+    fit_into("vae", "parts", callbacks=[Stop(9), keep], max_epochs=4)
+    whole, *_ = fit_into("vae", "whole", max_epochs=4)
+    resumed, *_ = fit_into("vae", "again", tmp_path / "own" / "last.ckpt", max_epochs=4)
+    assert int(resumed.iteration) == 24
+    wanted = whole.state_dict()
+    assert all(torch.equal(v, wanted[k]) for k, v in resumed.state_dict().items())

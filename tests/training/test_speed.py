@@ -76,14 +76,14 @@ def test_compiled_networks_train_to_the_same_values(make, few, trainer, name):
 
 def rows(training, few, trainer, folder, **settings):
     """Logged rows of train/ values, and what each iteration had: {name: [value, ...]}."""
-    found, had, given = [], {}, training.report
+    found, had, given = [], {}, training.note
 
-    def report(values, **options):
+    def note(values, *others):
         for name, value in values.items():
-            had.setdefault(name, []).append(float(value))
-        given(values, **options)
+            had.setdefault(name, []).append(float(torch.as_tensor(value).detach()))
+        given(values, *others)
 
-    training.report = report
+    training.note = note
     logger = pl.loggers.CSVLogger(folder)
     logger.log_metrics = lambda metrics, step: found.append(metrics)
     runner = trainer(**{"max_epochs": 2, "logger": logger, "limit_val_batches": 0, **settings})
@@ -96,7 +96,7 @@ def test_values_are_logged_only_where_someone_reads_them(make, few, trainer, tmp
     training, steps = make("vae"), []
     given = training.log_dict
     training.log_dict = lambda values, **options: (
-        training.training and steps.append(int(training.iteration)),
+        training.training and steps.append(int(training.iteration) + 1),  # counted up afterwards
         given(values, **options),
     )
     rows(training, few, trainer, tmp_path, log_every_n_steps=4, limit_val_batches=None)
