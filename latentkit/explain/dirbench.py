@@ -50,11 +50,10 @@ def score_maps(maps: Tensor, truths: Tensor) -> Row:
     found = direction_retrieval(maps, truths)
     flat_maps, flat_truths = maps.flatten(0, 1), truths.flatten(0, 1)
     masks = flat_truths > _MASK * flat_truths.flatten(1).amax(1).view(-1, *[1] * (truths.ndim - 2))
-    strength = flat_maps.abs()
     single = {
-        "iou": iou_equal_area(strength, flat_truths, _MASK),
-        "pointing": pointing(strength, masks),
-        "energy": energy_in_mask(strength, masks),
+        "iou": iou_equal_area(flat_maps, flat_truths, _MASK),
+        "pointing": pointing(flat_maps, masks),
+        "energy": energy_in_mask(flat_maps, masks),
     }
     values = {"retrieval": found.won.double(), "margin": found.margin}
     values["spearman"] = foreground_spearman(maps, truths)
