@@ -13,7 +13,7 @@ from latentkit.cli.results import Results
 from latentkit.cli.sources import Source
 from latentkit.data.shapes import Shapes
 from latentkit.data.shapes_render import FACTORS
-from latentkit.explain.dirbench import Row, score_maps
+from latentkit.explain.dirbench import Row, bench, score_maps
 from latentkit.explain.oracle import Oracle, train_encoder
 from latentkit.explain.paired import paired_directions
 from latentkit.explain.readings import DISCRIMINATOR, ENCODER, Case, Reading, controls, randomised
@@ -95,9 +95,7 @@ def _directions(source: Source, latents: Tensor, seed: int) -> Iterator[tuple[st
 
 
 def _rows(case: Case, readings: Mapping[str, Reading]) -> Rows:
-    truths = case.effects()
-    bar = tqdm(readings.items(), desc="readings", leave=False, disable=None)
-    return {name: score_maps(reading(case), truths) for name, reading in bar}
+    return bench(case, readings, lambda n: tqdm(n, desc="readings", leave=False, disable=None))
 
 
 def _cascade(case: Case) -> dict[str, dict[str, float]]:

@@ -5,7 +5,7 @@ all K directions of the same image; a guess wins 1 / K. The other measures are w
 maps that know nothing of the direction, and stand beside it to show just that.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -50,11 +50,10 @@ def score_maps(maps: Tensor, truths: Tensor) -> Row:
     found = direction_retrieval(maps, truths)
     flat_maps, flat_truths = maps.flatten(0, 1), truths.flatten(0, 1)
     masks = flat_truths > _MASK * flat_truths.flatten(1).amax(1).view(-1, *[1] * (truths.ndim - 2))
-    strength = flat_maps.abs()
     single = {
-        "iou": iou_equal_area(strength, flat_truths, _MASK),
-        "pointing": pointing(strength, masks),
-        "energy": energy_in_mask(strength, masks),
+        "iou": iou_equal_area(flat_maps, flat_truths, _MASK),
+        "pointing": pointing(flat_maps, masks),
+        "energy": energy_in_mask(flat_maps, masks),
     }
     values = {"retrieval": found.won.double(), "margin": found.margin}
     values["spearman"] = foreground_spearman(maps, truths)
@@ -62,10 +61,20 @@ def score_maps(maps: Tensor, truths: Tensor) -> Row:
     return {name: _measured(value.double().mean(0)) for name, value in values.items()}
 
 
-def bench(case: Case, readings: Mapping[str, Reading]) -> dict[str, Row]:
-    """Scores readings by name, all against the same truths."""
+def bench(
+    case: Case,
+    readings: Mapping[str, Reading],
+    watch: Callable[[Iterable[str]], Iterable[str]] = iter,
+) -> dict[str, Row]:
+    """Scores readings by name, all against the same truths.
+
+    Args:
+        case: the directions and the network.
+        readings: what to score.
+        watch: passes the names on, such as a progress bar.
+    """
     truths = case.effects()
-    return {name: score_maps(reading(case), truths) for name, reading in readings.items()}
+    return {name: score_maps(readings[name](case), truths) for name in watch(readings)}
 
 
 def _measured(values: Tensor) -> Measure:

@@ -159,6 +159,14 @@ def test_the_jacobian_is_autograds(size):
         torch.testing.assert_close(got[:, n], expected)
 
 
+def test_the_jacobian_of_a_first_layer_that_writes_over_its_input():
+    net, x = nn.Sequential(nn.ReLU(inplace=True), nn.Flatten()).double(), draw(2, 1, 3)
+    kept = x.clone()
+    expected = torch.stack([torch.diag((image[0] > 0).double()) for image in x], 1)
+    torch.testing.assert_close(jacobian(net, x)[:, :, 0], expected)
+    assert torch.equal(x, kept)
+
+
 def test_a_network_in_training_comes_back_as_it_was():
     net, x, d = curved((2, 4, 5)), draw(3, 2, 4, 5), draw(2, 3, seed=3)
     expected = natural_change(net, x, d)

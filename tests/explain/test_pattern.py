@@ -272,7 +272,11 @@ def test_a_readout_takes_the_deepest_layer_and_borrows_the_networks(networks):
     torch.testing.assert_close(discriminator_readout(part, generator, z)(images), expected)
     assert all(torch.equal(before[name], value) for name, value in reader.state_dict().items())
     assert reader.training
-    shallow = discriminator_readout(Part(reader, ("3", "0")), generator, z)(images)
+    deepest, shallow = (
+        discriminator_readout(Part(reader, layers), generator, z)(images)
+        for layers in (("3",), ("3", "0"))
+    )
+    torch.testing.assert_close(deepest, expected)
     assert not torch.allclose(shallow, expected)
 
 

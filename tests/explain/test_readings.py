@@ -96,6 +96,8 @@ def test_rows_are_what_their_names_say(small):
     assert torch.equal(ENCODER["Grad-CAM++, last layer"](small)[2], last.raw)
     signed = pattern(small.encode, small.decode, small.z, small.directions)
     torch.testing.assert_close(read_pattern(small), signed.square().sum(2).sqrt())
+    untrained = list(randomised(small).values())[-1]
+    assert torch.equal(ALL["pattern, random weights"](small), read_pattern(untrained))
     truth = effect(small.decode, small.z, small.directions[1])
     assert torch.equal(small.effects()[1], truth)
 
