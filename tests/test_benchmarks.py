@@ -54,9 +54,9 @@ def test_a_vae_has_its_table(script):
         "mse_of_pca_of_equal_size": 0.027,
     }
     row = {"config": "vae_mnist", "seed": 5, "epochs": 7, "iteration": 3003, "cpu_seconds": 90}
-    content["rows"].append({**row, "test": test, "machine": content["rows"][0].get("machine", {})})
-    content["rows"][-1]["machine"] = script("tables").rows_of(content)[0]["machine"]
-    content["rows"] = [r for r in content["rows"] if r["config"] != "vae_mnist" or r["seed"] == 5]
+    others = script("tables").rows_of(content)
+    mine = {**row, "test": test, "machine": others[0]["machine"], "floor": others[0]["floor"]}
+    content["rows"] = [mine, *(r for r in others if r["config"] != "vae_mnist")]
     text = "\n".join(script("page_quality").quality(content))
     assert "`python benchmarks/quality.py vae_mnist --epochs 7`" in text
     assert "| -ELBO, nats | 97.80 (**97.80**) |" in text

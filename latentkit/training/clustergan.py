@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from latentkit.losses.adversarial import AdversarialLoss, Kind
 from latentkit.losses.clustering import class_cycle, continuous_cycle, mutual_information
-from latentkit.metrics.clustering import accuracy, ari, nmi
+from latentkit.metrics.clustering import accuracy, ari, nmi, purity
 from latentkit.models.clustergan import ClusterGAN
 from latentkit.training.affine import random_affine
 from latentkit.training.base import Training, adam, everyones
@@ -212,7 +212,7 @@ class ClusterGANTraining(Training):
         share = clusters.bincount(minlength=self.model.classes) / len(clusters)
         values = {"confidence": probability.amax(1).mean(), "clusters_used": share.count_nonzero()}
         if (labels >= 0).all():  # -1 marks images without a label
-            scores = {"acc": accuracy, "nmi": nmi, "ari": ari}
+            scores = {"acc": accuracy, "purity": purity, "nmi": nmi, "ari": ari}
             values |= {k: torch.tensor(f(labels, clusters)) for k, f in scores.items()}
         named = {f"{stage}/{k}": v.float() for k, v in values.items()}
         self.log_dict(named, prog_bar=True, sync_dist=True)

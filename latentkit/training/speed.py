@@ -1,7 +1,9 @@
 """Options that make training steps faster and change results by rounding alone."""
 
 import os
-import shutil
+import shlex
+import subprocess
+import sys
 
 import pytorch_lightning as pl
 import torch
@@ -43,12 +45,16 @@ class Speed(pl.Callback):
 
 
 def _check_compiler() -> None:
-    names = [os.environ.get("CXX", "g++"), "clang++"]
-    if not any(shutil.which(name) for name in names):
+    """Asks the compiler that torch would take for its version, as torch itself does."""
+    chosen = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    try:
+        command = [*shlex.split(chosen), "--version"]  # it may have words: "ccache g++"
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise ValueError(
-            f"--speed.compile needs a C++ compiler, and there is neither {' nor '.join(names)}: "
-            "install one, or leave the option out"
-        )
+            f"--speed.compile needs a C++ compiler, and {chosen} does not run: install one, name "
+            "yours in the environment variable CXX, or leave the option out"
+        ) from error
 
 
 def _compilable(training: Training) -> list[nn.Module]:

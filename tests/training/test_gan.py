@@ -195,6 +195,17 @@ def test_clusters_are_scored_over_the_whole_split(make, few, trainer):
     assert training._probabilities == training._labels == []
 
 
+def test_purity_needs_no_one_to_one_naming(make):
+    training, seen = make("clustergan"), {}
+    training.log_dict = lambda values, **_: seen.update({k: v.item() for k, v in values.items()})
+    clusters = torch.tensor([7, 7, 3, 3, 4, 4])  # pure, but two of them share a label
+    training._probabilities = [torch.nn.functional.one_hot(clusters, 10).float()]
+    training._labels = [torch.tensor([0, 0, 1, 1, 1, 1])]
+    training.on_test_epoch_end()
+    assert seen["test/purity"] == 1
+    assert seen["test/acc"] == pytest.approx(4 / 6)
+
+
 def test_scores_of_clusters_that_are_known(make):
     training, seen = make("clustergan"), {}
     training.log_dict = lambda values, **_: seen.update({k: v.item() for k, v in values.items()})
@@ -204,6 +215,7 @@ def test_scores_of_clusters_that_are_known(make):
     training._labels = [labels]
     training.on_test_epoch_end()
     assert seen["test/acc"] == pytest.approx(5 / 6)
+    assert seen["test/purity"] == pytest.approx(5 / 6)
     assert seen["test/clusters_used"] == 3
     assert seen["test/confidence"] == 1
 

@@ -13,10 +13,13 @@ from latentkit.training.vae import VAETraining
 NAMES = ["autoencoder", "vae", "gan", "clustergan"]
 each = pytest.mark.parametrize("name", NAMES)
 LOGGED = {
-    "autoencoder": {"mse"},
-    "vae": {"negative_elbo", "nll", "kl", "active_units"},
+    "autoencoder": {"mse", "psnr"},
+    "vae": {"negative_elbo", "nll", "kl", "active_units", "psnr"},
     "gan": {"logit_real", "logit_fake"},
-    "clustergan": {"logit_real", "logit_fake", "confidence", "clusters_used", "acc", "nmi", "ari"},
+    "clustergan": {
+        *("logit_real", "logit_fake", "confidence", "clusters_used"),
+        *("acc", "purity", "nmi", "ari"),
+    },
 }
 PREDICTED = {"autoencoder": (16, 4), "vae": (16, 4), "gan": (16,), "clustergan": (16, 13)}
 
@@ -228,3 +231,16 @@ def test_a_smaller_last_batch_weighs_less(make, few, trainer, name, monkeypatch)
         data.batch_size = size
         scores.append(trainer().validate(make(name), data, verbose=False)[0])
     assert scores[0] == pytest.approx(scores[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "vae"])
+def test_psnr_is_that_of_the_reconstructions(make, few, trainer, name):
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    training, data = make(name), few()
+    got = trainer().validate(training, data, verbose=False)[0]["val/psnr"]
+    x, _ = data.split("val")[:]
+    with torch.no_grad():
+        rebuilt = training.eval().decode(training.encode(x))
+    over = {"data_range": 1.0, "dim": (1, 2, 3), "reduction": "elementwise_mean"}
+    assert got == pytest.approx(peak_signal_noise_ratio(rebuilt, x, **over).item(), rel=1e-5)

@@ -13,7 +13,7 @@ from latentkit.data.images import TensorImages
 from latentkit.models.vae import VAE
 from latentkit.training.resume import Checkpoints
 from latentkit.training.run import RunFolder
-from latentkit.training.speed import Speed
+from latentkit.training.speed import Speed, _check_compiler
 from latentkit.training.vae import VAETraining
 from tests.training.conftest import Few
 
@@ -168,7 +168,19 @@ def test_the_memory_format_may_change_on_resuming(trainer, tmp_path, options):
         torch.testing.assert_close(value, wanted[key], rtol=1e-3, atol=1e-4, msg=key)
 
 
-def test_a_missing_compiler_is_named(make, few, trainer, monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(ValueError, match=r"needs a C\+\+ compiler"):
+@pytest.mark.parametrize("cxx", ["no-such-compiler", "env no-such-compiler", "env 'unclosed", ""])
+def test_a_missing_compiler_is_named(make, few, trainer, monkeypatch, cxx):
+    monkeypatch.setenv("CXX", cxx)
+    with pytest.raises(ValueError, match=rf"needs a C\+\+ compiler, and {cxx} does not run"):
         trained(make("vae"), few, trainer, Speed(compile=True))
+
+
+def test_a_compiler_may_have_words_before_it(monkeypatch, tmp_path):
+    compiler = tmp_path / "my compiler"
+    compiler.write_text("#!/bin/sh\nexit 0\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", f"env A=1 '{compiler}'")
+    _check_compiler()
+    compiler.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(ValueError, match="does not run"):
+        _check_compiler()
