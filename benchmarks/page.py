@@ -173,9 +173,9 @@ def augmentation(content: dict) -> list[str]:
     return [first, *rest, made_on(content["machine"])]
 
 
-def latent(content: dict) -> list[str]:
+def operations(content: dict) -> list[str]:
     """What wrapping a network costs."""
-    from latent import markdown
+    from operations import markdown
 
     return [*markdown(content), made_on(content["machine"])]
 
@@ -192,7 +192,7 @@ def page() -> str:
         "training": speed,
         "samplers": samplers,
         "augmentation": augmentation,
-        "latent": latent,
+        "operations": operations,
     }
     parts = [
         "# Benchmarks",

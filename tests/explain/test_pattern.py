@@ -8,7 +8,7 @@ from latentkit.explain.directions import signed_effect
 from latentkit.explain.pattern import discriminator_readout, pattern
 from latentkit.protocols import Part
 
-RIDGE = 0.01
+RIDGE = 0.1
 SHAPE = (2, 3, 4)
 
 
@@ -290,7 +290,7 @@ def test_a_readout_takes_the_deepest_layer_and_borrows_the_networks(networks):
         (lambda e: pattern(e, decode, Z, 0 * DIRECTIONS), r"positive length, got \|d\| = 0"),
         (lambda e: pattern(lambda x: e(x)[:, :3], decode, Z, DIRECTIONS), "5 numbers.*got 3"),
         (lambda e: pattern(e, decode, Z, DIRECTIONS, step=0), "step and ridge above 0, got 0"),
-        (lambda e: pattern(e, decode, Z, DIRECTIONS, ridge=-1), "above 0, got 0.5 and -1"),
+        (lambda e: pattern(e, decode, Z, DIRECTIONS, ridge=-1), "above 0, got 0.8 and -1"),
     ],
 )
 def test_bad_input(call, message):

@@ -1,12 +1,12 @@
 """Times the latent operations that wrap a network against the bare network.
 
-python benchmarks/latent.py --root data
+python benchmarks/operations.py --root data
 
 `decode_path` of 16 paths of 16 points against one call of the decoder on the same 256 latents, for
 each shipped model (bar: 0.95 or more of its throughput); what `latentkit encode` does with MNIST's
 10,000 test images, reading them from the data module and encoding them, against bare forwards over
 batches that lie ready (bar: at most 1.15 of its time). Both sides run in turn within one process
-(see `paired`), after one call of each that is not counted. Writes benchmarks/latent.json.
+(see `paired`), after one call of each that is not counted. Writes benchmarks/operations.json.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def markdown(content: dict) -> list[str]:
         "`decode_path` of 16 paths of 16 points, as a share of the decoder's throughput, and "
         "`latentkit encode` of MNIST's test images, with reading them, in parts of the encoder's "
         "time. A share and a part are medians over rounds, not quotients of the medians shown.",
-        "`python benchmarks/latent.py --root data`",
+        "`python benchmarks/operations.py --root data`",
         table(["decode_path", *how[:2], f"throughput, {how[2]}", how[3]], decoded),
         table(["latentkit encode", *how[:2], f"time, {how[2]}", how[3]], encoded),
     ]
@@ -116,7 +116,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.manual_seed(0)
     rows = {"decode_path": decoding(chosen.rounds), "encode": encoding(chosen.root, 5)}
-    write_json(HERE / "latent.json", {"machine": machine(), **rows})
+    write_json(HERE / "operations.json", {"machine": machine(), **rows})
 
 
 if __name__ == "__main__":
