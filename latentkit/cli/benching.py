@@ -11,7 +11,7 @@ def bench(
     *,
     model: list[str] | None = None,
     images: int = 100,
-    steps: int = 6000,
+    steps: int = 10_000,
     data: str | None = None,
 ) -> None:
     """DirBench: how faithful are the explanations of directions?

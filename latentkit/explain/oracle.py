@@ -93,7 +93,7 @@ class Oracle(nn.Module):
 
 def train_encoder(
     oracle: Oracle,
-    steps: int = 6000,
+    steps: int = 10_000,
     scenes: int = 20_000,
     batch: int = 64,
     seed: int = 0,
