@@ -27,8 +27,8 @@ def quality(content: dict) -> list[str]:
         "and VAE, the last model of a GAN). One thread a run while others ran beside it; minutes "
         "are of processor time, a hyphen where it was not taken. The Frechet distance is in 64 "
         "features of a classifier trained by `generators.py`: not the usual FID, and not that of "
-        "`latentkit evaluate` (`frechet_classifier64` under `test` in the JSON), whose classifier "
-        f"is trained less. {' '.join(made_on(m) for m in different(r['machine'] for r in rows))}",
+        "`latentkit evaluate`, whose classifier is trained less. "
+        f"{' '.join(made_on(m) for m in different(r['machine'] for r in rows))}",
         "Each run is one `latentkit fit --config configs/NAME.yaml --seed_everything SEED`, with "
         "`--trainer.max_epochs` where epochs are named below.",
     ]
@@ -133,17 +133,11 @@ def _of(rows: list[dict], part: str, key: str) -> list[Any]:
 
 
 def _frechet(rows: list[dict]) -> list[float]:
-    return [_distance(row["generated"]) for row in rows]
+    return [row["generated"]["frechet_generators64"] for row in rows]
 
 
 def _floor(rows: list[dict]) -> str:
-    return ", ".join(different(f"{_distance(row['floor']):.2f}" for row in rows))
-
-
-def _distance(judged: dict) -> float:
-    """Once it had the name that `latentkit evaluate` has for that of its own classifier."""
-    names = ("frechet_generators64", "frechet_classifier64")
-    return next(float(judged[name]) for name in names if name in judged)
+    return ", ".join(different(f"{row['floor']['frechet_generators64']:.2f}" for row in rows))
 
 
 def _half(error: float, whole: float) -> str:
