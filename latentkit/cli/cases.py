@@ -22,7 +22,7 @@ from latentkit.store.identity import modules_in
 
 _RANDOM, _MAIN = 8, 5  # directions of chance; of principal components and of SeFa
 _LATENTS = 1000  # that principal directions and a discriminator's readout are found from
-_SHOWN = 0.75  # of the variance of scenes: images that show less of them have no known owners
+_SHOWN = 0.5  # of the variance of scenes: images that show less of them have no known owners
 LEARNED = "learned encoder"
 
 
