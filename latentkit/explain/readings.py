@@ -25,11 +25,14 @@ from latentkit.explain.guided import guided_backpropagation
 from latentkit.explain.natural import natural_change
 from latentkit.explain.pattern import pattern
 from latentkit.explain.randomisation import cascade
-from latentkit.explain.scores import direction
+from latentkit.explain.scores import direction, unit_vector
 from latentkit.explain.weighing import Method
+from latentkit.metrics.saliency import resize
 from latentkit.protocols import Score
 
 Reading = Callable[[Case], Tensor]
+
+_PATH = 5  # images along a direction
 
 
 def read_pattern(case: Case) -> Tensor:
@@ -67,16 +70,56 @@ def _gradient_times_change(case: Case) -> Tensor:
     return case.each(one)
 
 
+def _fused(case: Case) -> Tensor:
+    """HiRes-CAM of all default layers, each scaled to norm 1, added up at the finest's size."""
+    maps = [_of_norm_one(_cam(case, i, "hires-cam")) for i in range(len(case.part.layers))]
+    size = maps[0].shape[2:]
+    flat = [resize(m.flatten(0, 1), size).reshape(maps[0].shape) for m in maps]
+    total: Tensor = torch.stack(flat).sum(0)
+    return total
+
+
+def _contrast(case: Case) -> Tensor:
+    """What a HiRes-CAM has above the mean of those of all directions."""
+    maps = _of_norm_one(_cam(case, 0, "hires-cam"))
+    above: Tensor = maps - maps.mean(0)
+    return above.clamp_min(0)
+
+
+def _along_path(case: Case) -> Tensor:
+    """|gradient| averaged over images along the direction, one standard deviation to each side."""
+    spread = case.z.flatten(1).std(0).mean()
+
+    def one(d: Tensor) -> Tensor:
+        unit, slopes = unit_vector(d).to(case.z), torch.zeros_like(case.x)
+        for t in torch.linspace(-1, 1, _PATH).tolist():
+            x = case.decoded(case.z + t * spread * unit)
+            slopes = slopes + saliency(case.part.module, x, direction(d))
+        return slopes.norm(dim=1)
+
+    return case.each(one)
+
+
+def _of_norm_one(maps: Tensor) -> Tensor:
+    """Absolute values of maps (K, N, *S), each over its norm."""
+    size = maps.abs().flatten(2)
+    norm = size.norm(dim=2, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)
+    return (size / norm).reshape(maps.shape)
+
+
 ENCODER: Mapping[str, Reading] = {
     "pattern": read_pattern,
     "natural change": read_natural,
     "HiRes-CAM, first layer": partial(_cam, place=0, method="hires-cam"),
     "HiRes-CAM, last layer": partial(_cam, place=-1, method="hires-cam"),
+    "HiRes-CAM, all layers fused": _fused,
+    "HiRes-CAM, first layer, above the mean": _contrast,
     "LayerCAM, first layer": partial(_cam, place=0, method="layer-cam"),
     "Grad-CAM, first layer": partial(_cam, place=0, method="grad-cam"),
     "Grad-CAM, last layer": partial(_cam, place=-1, method="grad-cam"),
     "Grad-CAM++, last layer": partial(_cam, place=-1, method="grad-cam++"),
     "|gradient|": partial(_at_input, method=saliency),
+    "|gradient|, smoothed along the path": _along_path,
     "guided backpropagation": partial(_at_input, method=guided_backpropagation),
     "gradient x change (use)": _gradient_times_change,
 }
