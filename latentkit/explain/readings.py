@@ -75,15 +75,13 @@ def _fused(case: Case) -> Tensor:
     maps = [_of_norm_one(_cam(case, i, "hires-cam")) for i in range(len(case.part.layers))]
     size = maps[0].shape[2:]
     flat = [resize(m.flatten(0, 1), size).reshape(maps[0].shape) for m in maps]
-    total: Tensor = torch.stack(flat).sum(0)
-    return total
+    return torch.stack(flat).sum(0)
 
 
 def _contrast(case: Case) -> Tensor:
     """What a HiRes-CAM has above the mean of those of all directions."""
     maps = _of_norm_one(_cam(case, 0, "hires-cam"))
-    above: Tensor = maps - maps.mean(0)
-    return above.clamp_min(0)
+    return (maps - maps.mean(0)).clamp_min(0)
 
 
 def _along_path(case: Case) -> Tensor:
@@ -95,7 +93,8 @@ def _along_path(case: Case) -> Tensor:
         for t in torch.linspace(-1, 1, _PATH).tolist():
             x = case.decoded(case.z + t * spread * unit)
             slopes = slopes + saliency(case.part.module, x, direction(d))
-        return slopes.norm(dim=1)
+        size: Tensor = torch.linalg.vector_norm(slopes, dim=1)
+        return size
 
     return case.each(one)
 
@@ -103,7 +102,7 @@ def _along_path(case: Case) -> Tensor:
 def _of_norm_one(maps: Tensor) -> Tensor:
     """Absolute values of maps (K, N, *S), each over its norm."""
     size = maps.abs().flatten(2)
-    norm = size.norm(dim=2, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)
+    norm: Tensor = size.norm(dim=2, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)
     return (size / norm).reshape(maps.shape)
 
 
