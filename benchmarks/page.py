@@ -8,6 +8,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from page_explain import cams, directions
 from page_quality import quality
 from tables import every, made_on, table, verdict
 
@@ -193,6 +194,8 @@ def page() -> str:
         "samplers": samplers,
         "augmentation": augmentation,
         "operations": operations,
+        "directions": directions,
+        "cam": cams,
     }
     parts = [
         "# Benchmarks",

@@ -10,17 +10,15 @@ floor: real training images judged by the classifier that judged its samples.
 
 import argparse
 import json
-import os
-import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import torch
 import yaml
 from generators import judge, samples, train_classifier
 from machine import machine
+from runs import fit
 from tables import rows_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -30,27 +28,6 @@ from latentkit.store import write_json
 
 HERE = Path(__file__).parent
 PASSED = 0.7  # ACC whose time is noted
-
-
-def train(name: str, seed: int, folder: Path, root: Path, epochs: int | None) -> Path:
-    """Runs `latentkit fit` and notes the seconds, unless the run has ended; gives its folder."""
-    notes, run = folder / "time.json", folder / "checkpoints" / name / "version_0"
-    if notes.exists():
-        return run
-    if run.exists():
-        raise SystemExit(f"{run} was interrupted: remove it, since its time is not known")
-    folder.mkdir(parents=True, exist_ok=True)
-    config = HERE.parent / "configs" / f"{name}.yaml"
-    command = [sys.executable, "-m", "latentkit", "fit", "--config", str(config)]
-    command += ["--seed_everything", str(seed), "--data.init_args.root", str(root)]
-    command += ["--trainer.max_epochs", str(epochs)] if epochs else []
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    subprocess.run(command, cwd=folder, env=os.environ | threads, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    write_json(notes, {"seconds": time.perf_counter() - start, "cpu_seconds": used})
-    return run
 
 
 def evaluate(run: Path, root: Path) -> dict:
@@ -79,7 +56,7 @@ def measure(name: str, seed: int, chosen: argparse.Namespace, network: torch.nn.
     """The row of one run."""
     root = chosen.root.resolve()
     folder = f"{name}-{seed}" + (f"-{chosen.epochs}-epochs" if chosen.epochs else "")
-    run = train(name, seed, chosen.runs.resolve() / folder, root, chosen.epochs)
+    run = fit(name, chosen.runs.resolve() / folder, seed, chosen.epochs, root)
     model = latentkit.load(run)
     found = evaluate(run, root)
     row = {"config": name, "seed": seed, "epochs": chosen.epochs} | json.loads(

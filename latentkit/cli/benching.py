@@ -19,15 +19,16 @@ def bench(
     Every reading and every baseline is scored on the same images: can the map of a direction be
     told from those of other directions by what the generator changes? Without --model on an oracle,
     a generator of scenes whose truth is known; its encoder is trained first, in minutes. With
-    --model on random and principal directions of your models, and on those of known factors where
-    the data has them.
+    --model on random, principal and SeFa directions of your models, and on those of known factors
+    where the data are Shapes; a GAN without an encoder is given one there, trained in minutes, and
+    of several models the next one judges by its encoder what the maps mark.
 
     Args:
         what: directions.
         common: options of every verb.
         model: models to measure, each a model file, run folder, .ckpt or package.module:factory.
         images: number of images.
-        steps: of the training of the oracle's encoder.
+        steps: of the training of an encoder, the oracle's or a GAN's.
         data: a data YAML, a folder of images or an .npz, instead of the models' own data.
     """
     from latentkit.cli.dirbench import bench_models, bench_oracle
@@ -40,4 +41,4 @@ def bench(
     if model is None:
         bench_oracle(results, images, steps)
     else:
-        bench_models(results, [open_source(name, common, data) for name in model], images)
+        bench_models(results, [open_source(name, common, data) for name in model], images, steps)

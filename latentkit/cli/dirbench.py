@@ -1,58 +1,68 @@
 """`latentkit bench directions`: DirBench on the oracle and on trained models."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
+from latentkit.cli.cases import Subject
+from latentkit.cli.progress import bar
 from latentkit.cli.readings import parts_of
 from latentkit.cli.results import Results
 from latentkit.cli.sources import Source
-from latentkit.data.shapes import Shapes
-from latentkit.data.shapes_render import FACTORS
-from latentkit.explain.dirbench import Row, bench, score_maps
-from latentkit.explain.oracle import Oracle, train_encoder
-from latentkit.explain.paired import paired_directions
-from latentkit.explain.readings import DISCRIMINATOR, ENCODER, Case, Reading, controls, randomised
-from latentkit.latent.directions import pca
+from latentkit.explain.case import Case, Judge, known_scenes
+from latentkit.explain.dirbench import Row, bench, completeness, score_maps
+from latentkit.explain.learned_encoder import encoder_for, train_encoder
+from latentkit.explain.oracle import Oracle
+from latentkit.explain.readings import (
+    CEILING,
+    DISCRIMINATOR,
+    ENCODER,
+    Reading,
+    controls,
+    randomised,
+)
 from latentkit.views.bench import retrieval_chart
 
-_RANDOM, _PRINCIPAL = 8, 5  # directions of each kind
-_LATENTS = 1000  # that principal directions and a discriminator's readout are found from
 _CASCADED = ("pattern", "natural change", "guided backpropagation")
 Rows = dict[str, Row]
 
 
 def bench_oracle(results: Results, images: int, steps: int) -> None:
-    """Trains the oracle's encoder and scores all readings, and three under random weights."""
+    """Trains the oracle's encoder and scores all readings, and three under random weights.
+
+    A second encoder, of another seed, judges.
+    """
     seed = results.common.seed
     oracle = Oracle(seed=seed)
-    error = train_encoder(
-        oracle,
-        steps,
-        seed=seed,
-        watch=lambda n: tqdm(n, desc="training", leave=False, disable=None),
-    )
+    part = oracle.explainable()["encoder"]
+    error = _train(oracle, part.module, steps, seed, "training")
+    other = encoder_for(oracle.shape, oracle.latent_dim, oracle.width, seed + 1).module
+    _train(oracle, other, steps, seed + 1, "training the judge")
     z = oracle.prior.sample(images, generator=torch.Generator().manual_seed(seed + 1))
     directions = torch.stack(list(oracle.directions.values()))
-    case = Case(oracle.decode, oracle.explainable()["encoder"], z, directions)
-    rows = _rows(case, {**ENCODER, **controls(ENCODER)})
-    cascade = _cascade(case)
+    scenes = known_scenes(oracle.factors(z), oracle.size)
+    case = Case(oracle.decode, part, z, directions, None, scenes, Judge(other, directions))
+    rows = _rows(case, ENCODER)
     _finish(
         results,
-        {"oracle": {"encoder": {"factors": rows}}},
+        {"oracle encoder, factors": rows},
         {},
-        cascade=cascade,
+        cascade=_cascade(case),
+        completeness={"oracle encoder, factors": completeness(case)},
         encoder_error=error,
         directions=list(oracle.directions),
     )
 
 
-def bench_models(results: Results, sources: list[Source], images: int) -> None:
-    """Scores the readings of every network of every model."""
+def _train(oracle: Oracle, module: torch.nn.Module, steps: int, seed: int, words: str) -> float:
+    return train_encoder(module, oracle.decode, oracle.prior, steps, seed=seed, watch=bar(words))
+
+
+def bench_models(results: Results, sources: list[Source], images: int, steps: int) -> None:
+    """Scores the readings of every network of every model; the next model with factors judges."""
     for source in sources:  # all of them, before the work on the first
         source.require("decode")
         if not parts_of(source):
@@ -61,41 +71,35 @@ def bench_models(results: Results, sources: list[Source], images: int) -> None:
             raise ValueError(
                 f"expected flat latents (N, D) of {source.name}, got {tuple(one.shape)}"
             )
-    tables = {
-        source.name: {name: _network(source, name, images, results) for name in parts_of(source)}
-        for source in sources
-    }
+    subjects = [Subject(source, images, steps, results.common.seed) for source in sources]
+    tables, sums = {}, {}
+    for subject in subjects:
+        for name, kind, case in subject.cases(_judge(subject, subjects)):
+            title = f"{subject.source.name} {name}, {kind}"
+            tables[title] = _rows(case, ENCODER if name != "discriminator" else DISCRIMINATOR)
+            if name != "discriminator":
+                sums[title] = completeness(case)
     fingerprints = {source.name: source.fingerprint for source in sources}
-    _finish(results, tables, fingerprints)
+    _finish(results, tables, fingerprints, completeness=sums)
 
 
-def _network(source: Source, name: str, images: int, results: Results) -> dict[str, Rows]:
-    seed, part = results.common.seed, parts_of(source)[name]
-    z = source.latents(images, seed).to(source.device)
-    learn = source.latents(_LATENTS, seed + 1).to(source.device)
-    readings: Mapping[str, Reading] = ENCODER if name == "encoder" else DISCRIMINATOR
-    chosen = {**readings, **controls(readings)}
-    tables = {}
-    for kind, directions in _directions(source, learn, seed):
-        learned = None if name == "encoder" else learn
-        case = Case(source.model.decode, part, z, directions.to(z), learned)
-        tables[kind] = _rows(case, chosen)
-    return tables
-
-
-def _directions(source: Source, latents: Tensor, seed: int) -> Iterator[tuple[str, Tensor]]:
-    """Sets of directions (K, D), by kind."""
-    generator = torch.Generator().manual_seed(seed)
-    yield "random", torch.randn(_RANDOM, latents.shape[1], generator=generator)
-    if hasattr(source.model, "encode"):
-        yield "principal", pca(latents, min(_PRINCIPAL, latents.shape[1]))
-        if isinstance(source.data, Shapes):
-            found = paired_directions(source.encode, source.data.size, names=FACTORS[1:])
-            yield "factors", found
+def _judge(subject: Subject, subjects: list[Subject]) -> Judge | None:
+    """The next model in turn that encodes scenes of the same size; never the model itself."""
+    if not subject.draws_scenes:
+        return None
+    place = next(i for i, other in enumerate(subjects) if other is subject)
+    for other in subjects[place + 1 :] + subjects[:place]:
+        if other.draws_scenes and other.source.data.image_shape == subject.source.data.image_shape:
+            judge = other.judge()
+            if judge is not None:
+                return judge
+    return None
 
 
 def _rows(case: Case, readings: Mapping[str, Reading]) -> Rows:
-    return bench(case, readings, lambda n: tqdm(n, desc="readings", leave=False, disable=None))
+    known = CEILING if case.scenes is not None else {}
+    chosen = {**readings, **controls(readings), **known}
+    return bench(case, chosen, lambda n: tqdm(n, desc="readings", leave=False, disable=None))
 
 
 def _cascade(case: Case) -> dict[str, dict[str, float]]:
@@ -112,25 +116,16 @@ def _cascade(case: Case) -> dict[str, dict[str, float]]:
 
 
 def _finish(
-    results: Results,
-    tables: dict[str, dict[str, dict[str, Rows]]],
-    fingerprints: dict[str, str],
-    **more: Any,
+    results: Results, tables: dict[str, Rows], fingerprints: dict[str, str], **more: Any
 ) -> None:
-    charted = {
-        f"{model} {network}, {kind}": rows
-        for model, networks in tables.items()
-        for network, kinds in networks.items()
-        for kind, rows in kinds.items()
-    }
-    for title, rows in charted.items():
+    for title, rows in tables.items():
         print(title)
         for name, row in rows.items():
             found = row["retrieval"]
             print(f"  {name:<40} {found.mean:.2f} ({found.low:.2f} to {found.high:.2f})")
-    results.figure(retrieval_chart(charted))
+    results.figure(retrieval_chart(tables))
     plain = {
         title: {name: {k: asdict(m) for k, m in row.items()} for name, row in rows.items()}
-        for title, rows in charted.items()
+        for title, rows in tables.items()
     }
     results.finish({"tables": plain, **more}, fingerprints=fingerprints)

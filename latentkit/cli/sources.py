@@ -133,9 +133,12 @@ class Source:
         """
         if not hasattr(self.model, "encode"):
             return self.prior_sample(n, seed)
-        images = self.data.split("test")
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-        return self.encode(images[order[:n]][0])
+        return self.encode(self.data.split("test")[self.test_rows(n, seed)][0])
+
+    def test_rows(self, n: int, seed: int) -> Tensor:
+        """Numbers of `n` random test images, or of all if there are fewer: (n,) int64."""
+        count = len(self.data.split("test"))
+        return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:n]
 
 
 def open_source(model: str, common: Common, data: str | None = None) -> Source:

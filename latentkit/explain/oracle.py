@@ -1,11 +1,10 @@
 """A generator whose truth is known: scenes drawn from their factors, turned by a fixed rotation.
 
 No model error stands between a heatmap and what it should show, so this is where explanations of
-directions are tested first (`dirbench`). Only the encoder is learned.
+directions are tested first (`dirbench`). Only the encoder is learned (`learned_encoder`).
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +36,7 @@ class OraclePrior:
 
 
 class Oracle(nn.Module):
-    """Decodes latents by drawing scenes; encodes them with a network that `train_encoder` trains.
+    """Decodes latents by drawing scenes; encodes them with a network that is to be trained.
 
     Latent 0 is the shape of object 1; the other nine are the other factors, scaled to [-1, 1] and
     rotated, so that no coordinate is a factor.
@@ -89,47 +88,3 @@ class Oracle(nn.Module):
     def explainable(self) -> Mapping[str, Part]:
         """The encoder."""
         return {"encoder": Part(self.encoder, self.encoder.layers)}
-
-
-def train_encoder(
-    oracle: Oracle,
-    steps: int = 10_000,
-    scenes: int = 20_000,
-    batch: int = 64,
-    seed: int = 0,
-    watch: Callable[[Iterable[int]], Iterable[int]] = iter,
-) -> float:
-    """Teaches the oracle's encoder the latents of drawn scenes, in place.
-
-    Args:
-        oracle: with its encoder.
-        steps: of Adam, with one cycle of the learning rate.
-        scenes: drawn once.
-        batch: scenes of a step.
-        seed: of scenes and order.
-        watch: passes the numbers of the steps on, such as a progress bar.
-
-    Returns:
-        Mean squared error on 500 scenes of its own; the latents' variance is about 1/3.
-    """
-    noise = keyed_generator(seed, 1)
-    held_out = oracle.prior.sample(500, generator=noise)
-    z = oracle.prior.sample(scenes, generator=noise)
-    with torch.no_grad():
-        x = torch.cat([(oracle.decode(some) * 255).round().byte() for some in torch.split(z, 500)])
-    optimizer = torch.optim.Adam(oracle.encoder.parameters(), fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
-    oracle.encoder.train()
-    for _ in watch(range(steps)):
-        rows = torch.randint(scenes, (batch,), generator=noise)
-        _step(optimizer, (oracle.encode(x[rows].float() / 255) - z[rows]).square().mean())
-        schedule.step()
-    oracle.encoder.eval()
-    with torch.no_grad():
-        return float((oracle.encode(oracle.decode(held_out)) - held_out).square().mean())
-
-
-def _step(optimizer: Any, loss: Tensor) -> None:  # noqa: ANN401  (an Optimizer)
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()

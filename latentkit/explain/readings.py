@@ -5,75 +5,34 @@ is their size. `pattern` is what `latentkit explain` draws.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from latentkit.explain import baselines, hooks
+from latentkit.explain import baselines
 from latentkit.explain.attribution import saliency
 from latentkit.explain.cam import cam
+from latentkit.explain.case import Case
 from latentkit.explain.directions import (
     discriminator_direction,
     discriminator_reading,
-    effect,
     signed_effect,
     use,
 )
 from latentkit.explain.guided import guided_backpropagation
 from latentkit.explain.natural import natural_change
-from latentkit.explain.pattern import discriminator_readout, pattern
+from latentkit.explain.pattern import pattern
 from latentkit.explain.randomisation import cascade
-from latentkit.explain.scores import direction
+from latentkit.explain.scores import direction, unit_vector
 from latentkit.explain.weighing import Method
-from latentkit.protocols import Decode, Encode, Part, Score
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """K directions of a generator at N latents, and a network that may read them.
-
-    Attributes:
-        decode: latents (N, *Z) -> images (N, C, *S).
-        part: the network.
-        z: (N, *Z).
-        directions: (K, *Z).
-        learn: latents (M, *Z) that a discriminator's readout is learned from; None for an encoder.
-    """
-
-    decode: Decode
-    part: Part
-    z: Tensor
-    directions: Tensor
-    learn: Tensor | None = None
-
-    @property
-    def x(self) -> Tensor:
-        """The images (N, C, *S) of the latents."""
-        with hooks.borrowed(hooks.owner(self.decode)):
-            return self.decode(hooks.normal(self.z))
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Images (N, C, *S) -> latents (N, *Z): the encoder's, or a discriminator's readout."""
-        return self._encode(x)
-
-    @cached_property
-    def _encode(self) -> Encode:
-        if self.learn is None:
-            return self.part.module
-        return discriminator_readout(self.part, self.decode, self.learn)
-
-    def each(self, make: Callable[[Tensor], Tensor]) -> Tensor:
-        """What `make` gives for every direction: (K, ...)."""
-        return torch.stack([make(d).detach() for d in self.directions])
-
-    def effects(self) -> Tensor:
-        """The truth: what the generator changes along each direction, (K, N, *S)."""
-        return self.each(lambda d: effect(self.decode, self.z, d))
-
+from latentkit.metrics.saliency import resize
+from latentkit.protocols import Score
 
 Reading = Callable[[Case], Tensor]
+
+_PATH = 5  # images along a direction
 
 
 def read_pattern(case: Case) -> Tensor:
@@ -111,16 +70,55 @@ def _gradient_times_change(case: Case) -> Tensor:
     return case.each(one)
 
 
+def _fused(case: Case) -> Tensor:
+    """HiRes-CAM of all default layers, each scaled to norm 1, added up at the finest's size."""
+    maps = [_of_norm_one(_cam(case, i, "hires-cam")) for i in range(len(case.part.layers))]
+    size = maps[0].shape[2:]
+    flat = [resize(m.flatten(0, 1), size).reshape(maps[0].shape) for m in maps]
+    return torch.stack(flat).sum(0)
+
+
+def _contrast(case: Case) -> Tensor:
+    """What a HiRes-CAM has above the mean of those of all directions."""
+    maps = _of_norm_one(_cam(case, 0, "hires-cam"))
+    return (maps - maps.mean(0)).clamp_min(0)
+
+
+def _along_path(case: Case) -> Tensor:
+    """|gradient| averaged over images along the direction, one standard deviation to each side."""
+    spread = case.z.flatten(1).std(0).mean()
+
+    def one(d: Tensor) -> Tensor:
+        unit, slopes = unit_vector(d).to(case.z), torch.zeros_like(case.x)
+        for t in torch.linspace(-1, 1, _PATH).tolist():
+            x = case.decoded(case.z + t * spread * unit)
+            slopes = slopes + saliency(case.part.module, x, direction(d))
+        size: Tensor = torch.linalg.vector_norm(slopes, dim=1)
+        return size
+
+    return case.each(one)
+
+
+def _of_norm_one(maps: Tensor) -> Tensor:
+    """Absolute values of maps (K, N, *S), each over its norm."""
+    size = maps.abs().flatten(2)
+    norm: Tensor = size.norm(dim=2, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)
+    return (size / norm).reshape(maps.shape)
+
+
 ENCODER: Mapping[str, Reading] = {
     "pattern": read_pattern,
     "natural change": read_natural,
     "HiRes-CAM, first layer": partial(_cam, place=0, method="hires-cam"),
     "HiRes-CAM, last layer": partial(_cam, place=-1, method="hires-cam"),
+    "HiRes-CAM, all layers fused": _fused,
+    "HiRes-CAM, first layer, above the mean": _contrast,
     "LayerCAM, first layer": partial(_cam, place=0, method="layer-cam"),
     "Grad-CAM, first layer": partial(_cam, place=0, method="grad-cam"),
     "Grad-CAM, last layer": partial(_cam, place=-1, method="grad-cam"),
     "Grad-CAM++, last layer": partial(_cam, place=-1, method="grad-cam++"),
     "|gradient|": partial(_at_input, method=saliency),
+    "|gradient|, smoothed along the path": _along_path,
     "guided backpropagation": partial(_at_input, method=guided_backpropagation),
     "gradient x change (use)": _gradient_times_change,
 }
@@ -142,6 +140,17 @@ DISCRIMINATOR: Mapping[str, Reading] = {
     "HiRes-CAM, first layer": partial(_discriminator_cam, method="hires-cam", place=0),
     "Grad-CAM, last layer but one": partial(_discriminator_cam, method="grad-cam", place=-2),
 }
+
+
+def _change_of_scenes(case: Case) -> Tensor:
+    """No reading: how like the generator's change is that of the scenes it was trained on?"""
+    if case.scenes is None:
+        raise ValueError("expected a case with known scenes, got none")
+    return case.scenes.changes
+
+
+CEILING: Mapping[str, Reading] = {"change of the drawn scene": _change_of_scenes}
+"""For cases with known scenes: what is missing to 1 is the generator's and the direction's."""
 
 
 def controls(readings: Mapping[str, Reading]) -> dict[str, Reading]:

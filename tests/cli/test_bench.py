@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 
 import latentkit
-from latentkit.cli import dirbench
+from latentkit.cli import cases, dirbench
 from latentkit.data.shapes_render import FACTORS
-from latentkit.explain.oracle import Oracle, train_encoder
-from latentkit.explain.readings import DISCRIMINATOR, ENCODER, controls
+from latentkit.explain.learned_encoder import train_encoder
+from latentkit.explain.oracle import Oracle
+from latentkit.explain.readings import CEILING, DISCRIMINATOR, ENCODER, controls
+from latentkit.models.dcgan import DCGAN
 from latentkit.models.vae import VAE
 from tests.cli.conftest import result
 
@@ -21,14 +23,14 @@ MEASURES = {"retrieval", "margin", "spearman", "iou", "pointing", "energy"}
 @pytest.fixture
 def small_oracle(monkeypatch):
     monkeypatch.setattr(dirbench, "Oracle", partial(Oracle, 16, 4))
-    monkeypatch.setattr(dirbench, "train_encoder", partial(train_encoder, scenes=100, batch=8))
+    monkeypatch.setattr(dirbench, "train_encoder", partial(train_encoder, images=100, batch=8))
 
 
-def check(rows, readings):
+def check(rows, readings, more=frozenset(), scenes=False):
     """Every reading and every control of a table, in numbers that can be."""
-    assert list(rows) == list({**readings, **controls(readings)})
+    assert list(rows) == list({**readings, **controls(readings), **(CEILING if scenes else {})})
     for row in rows.values():
-        assert set(row) == MEASURES
+        assert set(row) == MEASURES | more
         for measure in row.values():
             assert measure["low"] <= measure["mean"] <= measure["high"]
     assert rows["uniform"]["retrieval"]["mean"] == 0
@@ -41,15 +43,18 @@ def test_the_oracle_scores_every_reading(ok, place, small_oracle):
     assert np.array(Image.open(folder / "bench-directions.png").convert("L")).std() > 5
     numbers = result(folder / "result.json")["numbers"]
     assert list(numbers["tables"]) == ["oracle encoder, factors"]
-    check(numbers["tables"]["oracle encoder, factors"], ENCODER)
+    table = numbers["tables"]["oracle encoder, factors"]
+    check(table, ENCODER, {"owner", "insertion"}, scenes=True)
+    assert table["change of the drawn scene"]["retrieval"]["mean"] == 1  # the oracle draws scenes
+    assert set(numbers["completeness"]["oracle encoder, factors"]) == {"use", "use_along"}
     assert numbers["directions"] == list(FACTORS[1:])
     assert 0 < numbers["encoder_error"] < 1
     for name, stages in numbers["cascade"].items():
         assert name in ENCODER
         assert next(iter(stages)) == "head"
         assert all(0 <= share <= 1 for share in stages.values())
-    table = numbers["tables"]["oracle encoder, factors"]["pattern"]["retrieval"]
-    assert f"{'pattern':<40} {table['mean']:.2f} ({table['low']:.2f}" in said
+    found = table["pattern"]["retrieval"]
+    assert f"{'pattern':<40} {found['mean']:.2f} ({found['low']:.2f}" in said
 
 
 def test_a_seed_gives_the_same_table(ok, place, small_oracle, monkeypatch):
@@ -69,7 +74,8 @@ def test_models_are_measured_network_by_network(ok, place):
     ok("bench", "directions", "--images", 3, "--model", *models, "--out", "bench")
     content = result(place / "bench" / "result.json")
     tables = content["numbers"]["tables"]
-    encoder = {f"clustergan.safetensors encoder, {kind}" for kind in ("random", "principal")}
+    kinds = ("random", "principal", "sefa")
+    encoder = {f"clustergan.safetensors encoder, {kind}" for kind in kinds}
     assert {title for title in tables if " encoder" in title} == encoder
     assert "dcgan.safetensors discriminator, random" in tables
     for title, rows in tables.items():
@@ -78,13 +84,34 @@ def test_models_are_measured_network_by_network(ok, place):
     assert said == {m: latentkit.store.fingerprint(latentkit.load(m)) for m in models}
 
 
-def test_directions_of_known_factors_are_measured_where_the_data_has_them(ok, place):
+@pytest.fixture
+def scenes(place):
+    """Two small models of scenes that no training has touched."""
+    about = {"data": {"class_path": "latentkit.data.shapes.Shapes", "init_args": {"size": 16}}}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = VAE((3, 16, 16), latent_dim=3, width=2, hidden=4)
-    about = {"data": {"class_path": "latentkit.data.shapes.Shapes", "init_args": {"size": 16}}}
-    latentkit.save(model, "s.safetensors", about)
-    ok("bench", "directions", "--model", "s.safetensors", "--images", 2)
+        latentkit.save(VAE((3, 16, 16), latent_dim=3, width=2, hidden=4), "v.safetensors", about)
+        latentkit.save(DCGAN((3, 16, 16), latent_dim=4, width=2, hidden=4), "g.safetensors", about)
+
+
+def test_directions_of_known_factors_are_measured_where_the_data_has_them(ok, place, scenes):
+    ok("bench", "directions", "--model", "v.safetensors", "--images", 2)
     tables = result(place / "outputs/bench-directions/result.json")["numbers"]["tables"]
-    kinds = ["random", "principal", "factors"]
-    assert list(tables) == [f"s.safetensors encoder, {kind}" for kind in kinds]
+    kinds = ["random", "principal", "sefa", "factors"]
+    assert list(tables) == [f"v.safetensors encoder, {kind}" for kind in kinds]
+    check(tables["v.safetensors encoder, factors"], ENCODER)  # it shows no scene: owners unknown
+
+
+def test_a_generator_of_scenes_without_an_encoder_is_given_one(ok, place, scenes, monkeypatch):
+    monkeypatch.setattr(cases, "train_encoder", partial(train_encoder, images=50, batch=8))
+    models = ["g.safetensors", "v.safetensors"]
+    ok("bench", "directions", "--model", *models, "--images", 2, "--steps", 2)
+    numbers = result(place / "outputs/bench-directions/result.json")["numbers"]
+    for kind in ("random", "sefa", "factors"):
+        more = {"insertion"} if kind == "factors" else set()  # the VAE judges
+        tables = numbers["tables"]
+        check(tables[f"g.safetensors learned encoder, {kind}"], ENCODER, more)
+        check(tables[f"g.safetensors discriminator, {kind}"], DISCRIMINATOR, more)
+    assert "insertion" in tables["v.safetensors encoder, factors"]["pattern"]
+    assert "g.safetensors learned encoder, factors" in numbers["completeness"]
+    assert "g.safetensors discriminator, factors" not in numbers["completeness"]

@@ -1,0 +1,41 @@
+"""Trains shipped configs by the command, each once, and notes the time."""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from latentkit.store import write_json
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+def fit(name: str, folder: Path, seed: int, epochs: int | None, root: Path | None = None) -> Path:
+    """Runs `latentkit fit` on one thread, unless the run has ended; gives its run folder.
+
+    Args:
+        name: of a file in configs/.
+        folder: where to; time.json there holds the seconds.
+        seed: of everything.
+        epochs: instead of the config's, if given.
+        root: folder of MNIST, for the configs that read it.
+    """
+    notes, run = folder / "time.json", folder / "checkpoints" / name / "version_0"
+    if notes.exists():
+        return run
+    if run.exists():
+        raise SystemExit(f"{run} was interrupted: remove it, since its time is not known")
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "latentkit", "fit", "--config", str(CONFIGS / f"{name}.yaml")]
+    command += ["--seed_everything", str(seed)]
+    command += ["--data.init_args.root", str(root)] if root else []
+    command += ["--trainer.max_epochs", str(epochs)] if epochs else []
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=folder, env=os.environ | threads, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    write_json(notes, {"seconds": time.perf_counter() - start, "cpu_seconds": used})
+    return run

@@ -1,0 +1,138 @@
+"""What DirBench asks about: directions of a generator, a network, and what is known of both."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from latentkit.data.shapes_render import FACTORS, factor_mask, render
+from latentkit.explain import hooks, scores
+from latentkit.explain.directions import effect
+from latentkit.explain.paired import paired_directions
+from latentkit.explain.pattern import discriminator_readout
+from latentkit.metrics.perturbation import insertion_along
+from latentkit.protocols import Decode, Encode, Part
+
+_STEP = 1.0  # standard deviations of the latents that a direction is walked for the judge
+_PORTIONS = 12  # that the pixels of a walk are pasted in
+_STILL = 0.5  # of the median change of the judge's score: less tells nothing
+
+
+@dataclass(frozen=True, eq=False)
+class Scenes:
+    """What the renderer knows of N scenes and K factors.
+
+    Attributes:
+        changes: (K, N, *S), how much each place changes with the factor, up to a factor.
+        owners: (K, N, *S), share of each pixel that belongs to what the factor is of.
+    """
+
+    changes: Tensor
+    owners: Tensor
+
+
+def known_scenes(factors: Tensor, size: int, names: tuple[str, ...] = FACTORS[1:]) -> Scenes:
+    """Factors (N, 10), height and width, names of K factors -> what is known of their scenes."""
+    units = dict(zip(FACTORS, torch.eye(len(FACTORS)).to(factors), strict=True))
+    changes = [effect(lambda f: render(f, size).image, factors, units[name]) for name in names]
+    owners = [factor_mask(factors, name, size) for name in names]
+    return Scenes(torch.stack(changes), torch.stack(owners))
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Another encoder, such as one of another seed, with latents of its own.
+
+    Attributes:
+        encode: images (N, C, *S) -> latents (N, *Z').
+        directions: (K, *Z'), of the same K factors.
+    """
+
+    encode: Encode
+    directions: Tensor
+
+
+def judge_of(encode: Encode, size: int) -> Judge:
+    """An encoder of scenes of this height and width, with its directions of all factors."""
+    return Judge(encode, paired_directions(encode, size))
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """K directions of a generator at N latents, and a network that may read them.
+
+    Attributes:
+        decode: latents (N, *Z) -> images (N, C, *S).
+        part: the network.
+        z: (N, *Z).
+        directions: (K, *Z).
+        learn: latents (M, *Z) that a discriminator's readout is learned from; None for an encoder.
+        scenes: what is known of the scenes that the images show, if anything.
+        judge: an encoder that made no map, if there is one.
+    """
+
+    decode: Decode
+    part: Part
+    z: Tensor
+    directions: Tensor
+    learn: Tensor | None = None
+    scenes: Scenes | None = None
+    judge: Judge | None = None
+
+    def decoded(self, z: Tensor) -> Tensor:
+        """Latents (N, *Z) -> images (N, C, *S), the model in eval mode."""
+        with hooks.borrowed(hooks.owner(self.decode)):
+            return self.decode(hooks.normal(z))
+
+    @property
+    def x(self) -> Tensor:
+        """The images (N, C, *S) of the latents."""
+        return self.decoded(self.z)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images (N, C, *S) -> latents (N, *Z): the encoder's, or a discriminator's readout."""
+        return self._encode(x)
+
+    @cached_property
+    def _encode(self) -> Encode:
+        if self.learn is None:
+            return self.part.module
+        return discriminator_readout(self.part, self.decode, self.learn)
+
+    def each(self, make: Callable[[Tensor], Tensor]) -> Tensor:
+        """What `make` gives for every direction: (K, ...)."""
+        return torch.stack([make(d).detach() for d in self.directions])
+
+    def effects(self) -> Tensor:
+        """The truth: what the generator changes along each direction, (K, N, *S)."""
+        return self.each(lambda d: effect(self.decode, self.z, d))
+
+    def insertion(self, maps: Tensor) -> Tensor:
+        """Do the places that maps mark carry the change, as the judge sees it?
+
+        Args:
+            maps: (K, N, *S_layer).
+
+        Returns:
+            (K, N), see `metrics.perturbation.insertion_along`; NaN where the judge hardly sees the
+            whole change.
+        """
+        if self.judge is None:
+            raise ValueError("expected a case with a judge, got none")
+        rows = zip(maps, self.directions, self.judge.directions, strict=True)
+        return torch.stack([self._inserted(*row) for row in rows])
+
+    def _inserted(self, maps: Tensor, d: Tensor, judged: Tensor) -> Tensor:
+        length = _STEP * self.z.flatten(1).std(0).mean()
+        start, end = self.x, self.decoded(self.z + length * scores.unit_vector(d).to(self.z))
+        judge = self._score(judged)
+        found = insertion_along(judge, start, end, maps.abs(), _PORTIONS)
+        with hooks.borrowed(hooks.owner(self.judge.encode)):  # type: ignore[union-attr]
+            change = (judge(end) - judge(start)).abs()
+        return found.masked_fill(change < _STILL * change.median(), torch.nan)
+
+    def _score(self, d: Tensor) -> Callable[[Tensor], Tensor]:
+        encode, unit = self.judge.encode, scores.unit_vector(d)  # type: ignore[union-attr]
+        return lambda x: encode(x).flatten(1) @ unit.flatten().to(x)
