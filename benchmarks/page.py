@@ -94,21 +94,16 @@ def speed(training: dict) -> list[str]:
     parts = ["## Training steps", "`python benchmarks/training.py --root data`"]
     rows, how = part(training, "bare_loop")
     head = ["milliseconds a step", "latentkit", "bare loop", "ratio, median (range)", "goal"]
-    phases = (
-        ""
-        if "clustergan_mnist, cycles" in rows
-        else ("; ClusterGAN's is that of the warm-up, a quarter of its training")
-    )
     parts += [
         "Ratios here are medians of the rounds' own ratios, which a machine that changes between "
         "rounds does not move; so they are not quite the quotients of the medians shown.",
         "Ours is what `fit` does in the steps of an epoch: Lightning, data, TensorBoard, the "
         "callbacks' hooks. Not in it: the progress bar, and what comes once an epoch (validation, "
         "health measures, pictures, checkpoints). The bare loop is the same arithmetic without "
-        f"any of it{phases}. {how}",
+        f"any of it. {how}",
         table(head, ratios(rows, dict.fromkeys(rows, 1.1))),
     ]
-    if training.get("pythae_vae", {}).get("rows"):
+    if training["pythae_vae"]["rows"]:  # none where pythae is not installed
         rows, how = part(training, "pythae_vae")
         head = ["precision of ours", "latentkit", "pythae", "ratio, median (range)", "goal"]
         parts += [
@@ -117,13 +112,12 @@ def speed(training: dict) -> list[str]:
             f"precision. {how}",
             table(head, ratios(rows, {"32-true": 0.75})),
         ]
-    if "options" in training:
-        parts += options(training)
+    parts += options(training)
     rows, how = part(training, "data_feeding")
     parts += [
         "Batches of 128 MNIST images, beside torchvision's data set in a DataLoader: "
         f"{rows['ours_ms']:.2f} ms against {rows['theirs_ms']:.2f} ms, **{rows['ratio']:.3f}**. "
-        f"{how.replace('60 steps', '200 batches').replace('200 steps', '200 batches')}",
+        f"{how}",
     ]
     return parts
 
@@ -162,7 +156,7 @@ def samplers(content: dict) -> list[str]:
         "[checkpoints](../checkpoints/README.md#samplers).",
         "`python benchmarks/samplers.py`",
         table(["model", "sampler", "Frechet distance", "nearest training image"], cells),
-        *([made_on(content["machine"])] if "machine" in content else []),
+        made_on(content["machine"]),
     ]
 
 

@@ -3,7 +3,7 @@
 import statistics
 from typing import Any
 
-from tables import different, every, made_on, rows_of, table, verdict
+from tables import different, every, made_on, table, verdict
 
 _AGREEMENT = {
     "ACC, encoder's clusters": "encoder_acc",
@@ -17,7 +17,7 @@ _AGREEMENT = {
 
 def quality(content: dict) -> list[str]:
     """The section."""
-    rows = rows_of(content)
+    rows = content["rows"]
     runs = {
         name: [r for r in rows if r["config"] == name] for name in different(map(_config, rows))
     }

@@ -19,7 +19,6 @@ import yaml
 from generators import judge, samples, train_classifier
 from machine import machine
 from runs import fit
-from tables import rows_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import latentkit
@@ -105,7 +104,7 @@ def _settings(found: dict) -> dict:
 
 def _rows(file: Path) -> list[dict]:
     """Read anew each time, so that two processes may share the work."""
-    return rows_of(json.loads(file.read_text())) if file.exists() else []
+    return json.loads(file.read_text())["rows"] if file.exists() else []
 
 
 if __name__ == "__main__":

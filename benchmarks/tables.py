@@ -43,12 +43,6 @@ def made_on(about: dict) -> str:
     return f"{about['processor']}, {cores} cores, {threads} threads of torch; {versions}."
 
 
-def rows_of(content: dict) -> list[dict]:
-    """The rows, each with machine and floor: once, one of each stood for all rows of the file."""
-    shared = {k: content[k] for k in ("machine", "floor") if k in content}
-    return [shared | row for row in content["rows"]]
-
-
 def different(values: Iterable[Any]) -> list[Any]:
     """The values, each once, in their order."""
     found: list[Any] = []

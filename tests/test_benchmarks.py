@@ -33,16 +33,6 @@ def test_goals_are_met_or_missed(script):
     assert verdict(0.94, 0.95, least=True) == "at least 0.95: **missed**"
 
 
-def test_old_rows_keep_machine_and_floor_of_their_file(script):
-    old = {"machine": "A", "floor": 1, "rows": [{"seed": 0}]}
-    rows = [*script("tables").rows_of(old), {"seed": 1, "machine": "B", "floor": 2}]
-    again = script("tables").rows_of({"rows": rows})
-    assert again == [
-        {"seed": 0, "machine": "A", "floor": 1},
-        {"seed": 1, "machine": "B", "floor": 2},
-    ]
-
-
 def test_a_vae_has_its_table(script):
     content = json.loads((FOLDER / "quality.json").read_text())
     test = {
@@ -54,7 +44,7 @@ def test_a_vae_has_its_table(script):
         "mse_of_pca_of_equal_size": 0.027,
     }
     row = {"config": "vae_mnist", "seed": 5, "epochs": 7, "iteration": 3003, "cpu_seconds": 90}
-    others = script("tables").rows_of(content)
+    others = content["rows"]
     mine = {**row, "test": test, "machine": others[0]["machine"], "floor": others[0]["floor"]}
     content["rows"] = [mine, *(r for r in others if r["config"] != "vae_mnist")]
     text = "\n".join(script("page_quality").quality(content))
