@@ -8,12 +8,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 
 import latentkit
-from latentkit.cli import atlas
+from latentkit.cli import atlas, scored
 from latentkit.cli.readings import Reader, _layers
+from latentkit.data.digits import Digits
+from latentkit.explain.cam import cam
+from latentkit.explain.references import Chain, reconstruction_error
 from latentkit.latent.activations import activation_grid, region_mask
 from latentkit.protocols import Part
 from latentkit.store import Directions, fingerprint, load_directions, save_directions
@@ -381,6 +385,32 @@ def test_scores_are_heatmaps_of_named_layers(ok, place):
     assert layers["real"] == layers["fake"] == parts["discriminator"].layers[0]
     assert layers["unit:3"] == layers["cluster:2"] == parts["encoder"].layers[0]
     assert content["settings"]["question"] == "reading"
+
+
+@pytest.mark.parametrize("name", ["vae", "ae"])
+def test_an_autoencoder_is_read_where_its_decoder_uses_it(ok, place, monkeypatch, name):
+    seen = {}
+    monkeypatch.setattr(scored, "heatmaps", lambda _, maps, __: seen.update(maps) or Figure())
+    names = ["decoder", "decoder:left", "reconstruction"]
+    ok("explain", f"{name}.safetensors", "--images", 3, "--score", *names)
+    content = result(place / "outputs/explain/result.json")
+    model = latentkit.load(f"{name}.safetensors")
+    layer = model.explainable()["encoder"].layers[0]
+    assert content["settings"]["layers"] == dict.fromkeys(names, layer)
+    assert content["numbers"]["degenerate"] == dict.fromkeys(names, 0)
+    whole, left, back = (seen[f"{k}\n(encoder {layer})"] for k in names)
+    assert whole.shape == left.shape == back.shape == (3, SIDE // 2, SIDE // 2)
+    assert not torch.allclose(whole, left)
+    x = Digits(size=SIDE).split("test")[:3][0]
+    error = reconstruction_error(x)
+    expected = cam(
+        Chain(model.explainable()["encoder"].module, model.decode),
+        f"parts.0.{layer}",
+        x,
+        lambda image: -error(image),
+        "hires-cam",
+    )
+    torch.testing.assert_close(back, expected.raw, rtol=1e-3, atol=1e-5)
 
 
 class Page:
