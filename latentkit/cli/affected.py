@@ -1,6 +1,7 @@
-"""What each direction affects, for `latentkit explain`: a row of numbers."""
+"""What each direction affects, for `latentkit explain`: a row of numbers, and in words."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,7 +10,11 @@ from torch import Tensor
 
 from latentkit.cli.sources import Source
 from latentkit.explain.affects import affected, monotonicity, moved_clusters, reach
+from latentkit.explain.moves import moves
+from latentkit.explain.readouts import Readout
 
+_TOLD = 3  # of what moves, in words
+_LEAST = 0.01  # a smaller move may be sure and is not worth a word
 _STEPS = 9  # of a walk to each side
 _OBJECTED = 0.05  # share of images that were not moved which the discriminator likes no better
 
@@ -48,3 +53,41 @@ def what_moves(
         far = reach(logits, lengths.abs(), least)
         row["discriminator_objects_at"] = None if math.isinf(far) else far
     return row
+
+
+def what_is_moved(
+    source: Source, z: Tensor, step: Tensor, readouts: Sequence[Readout]
+) -> list[dict[str, Any]]:
+    """Which clusters, classes and attributes the step from z - step to z + step moves.
+
+    Scores that hardly follow what they are named after are left out (see `Readout.well_read`).
+
+    Args:
+        source: the model, with encoder and decoder.
+        z: latents (N, *Z).
+        step: (*Z), one standard deviation of the data along the direction.
+        readouts: what is read of the encoded images.
+
+    Returns:
+        One `Move` a score, the largest change first, corrected for their number.
+    """
+    sure = [readout.well_read() for readout in readouts]
+    names = [name for readout in sure for name in readout.names]
+    if not names or len(z) < 2:
+        return []
+    ends = [source.encode(source.decode(z.cpu() + side * step.cpu())) for side in (-1, 1)]
+    before, after = (torch.cat([readout.of(end) for readout in sure], 1) for end in ends)
+    found = moves(names, before, after)
+    return [asdict(move) for move in sorted(found, key=lambda move: -abs(move.change))]
+
+
+def moved_in_words(found: Sequence[dict[str, Any]]) -> list[str]:
+    """A line that names the largest moves, given largest first; none if nothing was looked at."""
+    if not found:
+        return []
+    sure = [move for move in found if move["moves"] and abs(move["change"]) >= _LEAST]
+    step = "from -1 to +1 standard deviation"
+    if not sure:
+        return [f"{step}: moves no cluster, class or attribute by {_LEAST} or more"]
+    largest = ", ".join(f"{move['name']} {move['change']:+.2f}" for move in sure[:_TOLD])
+    return [f"{step}: {largest}" + (f" and {len(sure) - _TOLD} more" if sure[_TOLD:] else "")]

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentkit.cli.affected import what_moves
+from latentkit.cli.affected import moved_in_words, what_is_moved, what_moves
 from latentkit.cli.readings import Reader, effects, parts_of, uses
+from latentkit.cli.readouts import followed, readouts_of
 from latentkit.cli.results import Results
 from latentkit.cli.sources import Source
 from latentkit.explain.faithfulness import direction_retrieval, wilson
@@ -38,13 +39,18 @@ def explain_directions(
         what_moves(source, z, d, step * s, e)
         for d, s, e in zip(vectors, scales, maps["effect"], strict=True)
     ]
+    if readouts := readouts_of(source, results.common.seed):
+        for d, s, row in zip(vectors, scales, affects, strict=True):
+            row["moves"] = what_is_moved(source, z, s * d, readouts)
     _draw(results, found, maps, walks, _notes(reader, numbers, affects, missing))
     for line in [f"{q}: {_summary(v)}" for q, v in numbers.items()]:
         print(line)
     for name, moves in zip(found.names, affects, strict=True):
-        print(f"  {name}: {_in_words(moves)}")
+        said = [_in_words(moves), *moved_in_words(moves.get("moves", []))]
+        print(f"  {name}: {'; '.join(said)}")
     content: dict[str, Any] = {"retrieval": numbers, "names": found.names, "affects": affects}
     content |= {"use_completeness_error": missing} if missing else {}
+    content |= {"readouts": followed(readouts)} if readouts else {}
     settings = {"method": reader.method, "layers": layers, "step": step}
     results.finish(content, source, **settings, directions=found.method)
 
@@ -81,7 +87,12 @@ def _notes(
     how = [f"readings by {reader.method}" + (f" at {layers}" if layers else "")] * bool(numbers)
     overview = [f"{q}: {_summary(v)}" for q, v in numbers.items()] + how
     each = [
-        [_in_words(moves), *(f"{q}: {_verdict(v, k)}" for q, v in numbers.items()), *how]
+        [
+            _in_words(moves),
+            *moved_in_words(moves.get("moves", [])),
+            *(f"{q}: {_verdict(v, k)}" for q, v in numbers.items()),
+            *how,
+        ]
         for k, moves in enumerate(affects)
     ]
     for lines, error in zip(each, missing, strict=False):  # no use without an encoder

@@ -99,13 +99,16 @@ def explain(  # noqa: PLR0913  (one parameter an option)
     walk along each, the effect on the generated image, the readings of encoder and discriminator,
     the part of the change that the encoder uses, what the direction affects in numbers, and how
     often a reading can be told from those of other directions. With --score: heatmaps of test
-    images for real, fake, unit:3 or cluster:2.
+    images for real, fake, unit:3 or cluster:2; of an autoencoder for decoder (where the encoder
+    reads what the decoder uses: our own decoder-weighted latent CAM), decoder:left (uses for that
+    region of the image) or reconstruction (where it reads what brings the image back).
 
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
         common: options of every verb.
         directions: a file that `latentkit directions` wrote.
-        score: what to explain instead: real, fake, unit:N, cluster:N.
+        score: what to explain instead: real, fake, unit:N, cluster:N, decoder, reconstruction,
+            decoder:REGION (left, right, top, bottom, center, or an image file, white inside).
         method: of the readings. pattern (the default): the change of the generator that the
             network takes for the direction; natural: the same for the encoder alone, without the
             generator; or a class activation map (of scores: hires-cam is the default).

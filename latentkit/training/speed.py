@@ -23,8 +23,9 @@ class Speed(pl.Callback):
     Args:
         channels_last: keep the weights of convolutions with the channels innermost.
         compile: compile the networks with `torch.compile`, which needs a C++ compiler and takes up
-            to a minute. A discriminator under a gradient penalty is left out, since compiled code
-            has no second derivative, and so are ClusterGAN's features during its warm-up.
+            to a minute. A discriminator under a gradient penalty and an encoder whose attention is
+            trained are left out, since compiled code has no second derivative, and so are
+            ClusterGAN's features during its warm-up.
     """
 
     def __init__(self, channels_last: bool = False, compile: bool = False) -> None:  # noqa: A002
@@ -58,6 +59,8 @@ def _check_compiler() -> None:
 
 
 def _compilable(training: Training) -> list[nn.Module]:
-    penalty = getattr(getattr(training, "loss", None), "penalty", 0)
-    twice = getattr(training.model, "discriminator", None) if penalty else None
-    return [network for network in training.model.children() if network is not twice]
+    twice = {
+        "discriminator": getattr(getattr(training, "loss", None), "penalty", 0),
+        "encoder": getattr(training, "attention_disentanglement", 0),
+    }
+    return [network for name, network in training.model.named_children() if not twice.get(name)]

@@ -8,12 +8,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 
 import latentkit
-from latentkit.cli import atlas
+from latentkit.cli import atlas, scored
+from latentkit.cli.affected import moved_in_words
 from latentkit.cli.readings import Reader, _layers
+from latentkit.data.digits import Digits
+from latentkit.data.shapes_render import FACTORS, SHAPES
+from latentkit.explain.cam import cam
+from latentkit.explain.references import Chain, reconstruction_error
 from latentkit.latent.activations import activation_grid, region_mask
 from latentkit.protocols import Part
 from latentkit.store import Directions, fingerprint, load_directions, save_directions
@@ -272,10 +278,93 @@ def test_a_direction_that_changes_nothing_is_said_to(ok, place):
     found = Directions(torch.eye(6)[1:3], ("alive", "dead"), "axes", fingerprint(model))
     save_directions(found, place / "d.safetensors")
     said = ok("explain", "dead.safetensors", "--directions", "d.safetensors", "--images", 1)
-    assert "dead: changes nothing" in said
+    assert "dead: changes nothing; from -1 to +1 standard deviation: moves no cluster" in said
     alive, dead = result(place / "outputs/explain/result.json")["numbers"]["affects"]
     assert alive["area"] > 0
     assert (dead["area"], dead["centre"], dead["spread"]) == (0, None, None)
+    assert alive["moves"]
+    assert [(move["change"], move["p"], move["moves"]) for move in dead["moves"]] == (
+        [(0, 1, False)] * len(alive["moves"])
+    )
+
+
+@pytest.mark.parametrize("name", READINGS)
+def test_what_the_data_names_moves_or_not(ok, place, name):
+    said = ok("explain", f"{name}.safetensors", "--images", 1)
+    numbers = result(place / "outputs/explain/result.json")["numbers"]
+    if name == "dcgan":  # nothing reads its images
+        assert "readouts" not in numbers
+        assert all("moves" not in row for row in numbers["affects"])
+        return
+    classes, clusters = ({f"{kind} {k}" for k in range(10)} for kind in ("class", "cluster"))
+    assert set(numbers["readouts"]) == classes | (clusters if name == "clustergan" else set())
+    sure = {k for k, share in numbers["readouts"].items() if share >= 0.3}
+    assert sure & classes  # even untrained networks tell some digits apart
+    for row in numbers["affects"]:
+        assert {move["name"] for move in row["moves"]} == sure
+        sizes = [abs(move["change"]) for move in row["moves"]]
+        assert sizes == sorted(sizes, reverse=True)
+        for move in row["moves"]:
+            low, high = move["interval"]
+            assert low <= move["change"] <= high
+            assert move["moves"] == (move["p"] <= 0.05)
+            assert not move["moves"] or not low <= 0 <= high
+            assert abs(move["change"]) <= 1  # of a probability
+    assert "from -1 to +1 standard deviation: " in said
+
+
+@torch.no_grad()
+def test_moves_are_those_of_the_encoders_view_one_deviation_to_each_side(ok, place, digits):
+    ok("directions", "clustergan.safetensors", "--count", 1, "--out", "d.safetensors")
+    found, model = load_directions("d.safetensors"), latentkit.load("clustergan.safetensors")
+    ok("explain", "clustergan.safetensors", "--directions", "d.safetensors", "--images", 1)
+    (row,) = result(place / "outputs/explain/result.json")["numbers"]["affects"]
+    test = digits.split("test")
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))
+    z = model.encode(test[order[:64]][0])
+    step = found.provenance["scale"][0] * found.vectors[0]
+    ends = [model.encode(model.decode(z + side * step))[:, 4:] for side in (-1, 1)]
+    change = (ends[1] - ends[0]).mean(0)
+    got = {move["name"]: move["change"] for move in row["moves"]}
+    for k in range(10):
+        assert got[f"cluster {k}"] == pytest.approx(change[k].item(), abs=1e-5)
+
+
+def test_moves_in_words_are_the_largest_that_are_sure():
+    def said(*changes, sure=True):
+        found = [
+            {"name": n, "change": c, "moves": sure} for n, c in zip("abcde", changes, strict=False)
+        ]
+        return moved_in_words(found)
+
+    step = "from -1 to +1 standard deviation: "
+    assert said() == []
+    assert said(-0.5, 0.25) == [step + "a -0.50, b +0.25"]
+    assert said(0.5, -0.4, 0.3, 0.2, 0.1) == [step + "a +0.50, b -0.40, c +0.30 and 2 more"]
+    nothing = [step + "moves no cluster, class or attribute by 0.01 or more"]
+    assert said(0.5, sure=False) == said(0.004) == nothing
+
+
+def test_attributes_of_the_data_are_read_too(ok, place):
+    scenes = {"count": 300, "size": SIDE, "val_count": 2, "test_count": 64}
+    data = {"class_path": "latentkit.data.shapes.Shapes", "init_args": scenes}
+    torch.manual_seed(0)
+    model = latentkit.models.autoencoder.Autoencoder((3, SIDE, SIDE), 4, width=4, hidden=16)
+    latentkit.save(model, "shapes.safetensors", {"data": data})
+    ok("explain", "shapes.safetensors", "--images", 1)
+    numbers = result(place / "outputs/explain/result.json")["numbers"]
+    names = {f"class {k}" for k in SHAPES} | {f"attribute {k}" for k in FACTORS}
+    assert set(numbers["readouts"]) == names
+    sure = {k for k, share in numbers["readouts"].items() if share >= 0.3}
+    assert all({move["name"] for move in row["moves"]} == sure for row in numbers["affects"])
+
+
+def test_a_model_of_unlabelled_images_moves_nothing_by_name(ok, place):
+    np.savez(place / "bare.npz", x=np.load(place / "small.npz")["x"])
+    ok("explain", "vae.safetensors", "--images", 1, "--data", "bare.npz")
+    numbers = result(place / "outputs/explain/result.json")["numbers"]
+    assert "readouts" not in numbers
+    assert all("moves" not in row for row in numbers["affects"])
 
 
 CAMS = ["hires-cam", "grad-cam", "grad-cam++", "xgrad-cam", "layer-cam"]
@@ -381,6 +470,32 @@ def test_scores_are_heatmaps_of_named_layers(ok, place):
     assert layers["real"] == layers["fake"] == parts["discriminator"].layers[0]
     assert layers["unit:3"] == layers["cluster:2"] == parts["encoder"].layers[0]
     assert content["settings"]["question"] == "reading"
+
+
+@pytest.mark.parametrize("name", ["vae", "ae"])
+def test_an_autoencoder_is_read_where_its_decoder_uses_it(ok, place, monkeypatch, name):
+    seen = {}
+    monkeypatch.setattr(scored, "heatmaps", lambda _, maps, __: seen.update(maps) or Figure())
+    names = ["decoder", "decoder:left", "reconstruction"]
+    ok("explain", f"{name}.safetensors", "--images", 3, "--score", *names)
+    content = result(place / "outputs/explain/result.json")
+    model = latentkit.load(f"{name}.safetensors")
+    layer = model.explainable()["encoder"].layers[0]
+    assert content["settings"]["layers"] == dict.fromkeys(names, layer)
+    assert content["numbers"]["degenerate"] == dict.fromkeys(names, 0)
+    whole, left, back = (seen[f"{k}\n(encoder {layer})"] for k in names)
+    assert whole.shape == left.shape == back.shape == (3, SIDE // 2, SIDE // 2)
+    assert not torch.allclose(whole, left)
+    x = Digits(size=SIDE).split("test")[:3][0]
+    error = reconstruction_error(x)
+    expected = cam(
+        Chain(model.explainable()["encoder"].module, model.decode),
+        f"parts.0.{layer}",
+        x,
+        lambda image: -error(image),
+        "hires-cam",
+    )
+    torch.testing.assert_close(back, expected.raw, rtol=1e-3, atol=1e-5)
 
 
 class Page:

@@ -1,7 +1,16 @@
+import itertools
+
 import pytest
+import pytorch_lightning as pl
 import torch
 
+from latentkit.data.digits import Digits
+from latentkit.explain.cam import latent_cams
+from latentkit.losses.attention import attention_overlap
 from latentkit.losses.elbo import kl_to_standard_normal
+from latentkit.models.vae import VAE
+from latentkit.training.speed import _compilable
+from latentkit.training.vae import VAETraining
 
 
 @pytest.fixture
@@ -101,3 +110,121 @@ def test_active_units_see_all_batches(make, few, trainer):
     trainer().validate(training, few(), verbose=False)
     x, _ = few().split("val")[:]
     torch.testing.assert_close(collected[0], training.eval().encode(x).detach())
+
+
+# --- attention disentanglement
+
+
+def test_attention_is_off_by_default_and_draws_nothing(make, batch):
+    training = make("vae")
+    values = logged(training)
+    generators, noise = [], training.noise
+
+    def remembered(*args):
+        generators.append(noise(*args))
+        return generators[-1]
+
+    training.noise = remembered
+    loss = training.training_step(batch, 0)
+    assert "train/attention_overlap" not in {**values, **training._noted.get(False, {})}
+    assert loss.item() == pytest.approx(values["train/nll"] + values["train/kl"], 1e-5)
+    training.iteration -= 1
+    plain = noise()
+    training.model.prior.sample(8, generator=plain)
+    assert torch.equal(generators[0].get_state(), plain.get_state())
+
+
+def test_the_overlap_is_added_with_its_weight(make, batch):
+    losses, overlaps = [], []
+    for weight in (0.0, 1.0, 50.0):
+        training = make("vae", attention_disentanglement=weight)
+        values = logged(training)
+        training.note = lambda new, values=values: values.update(new)
+        losses.append(training.training_step(batch, 0).item())
+        overlaps.append(torch.as_tensor(values.get("train/attention_overlap", 0)).item())
+        assert not any(m._forward_hooks for m in training.modules())
+    assert 0 < overlaps[1] < 1
+    assert overlaps[1] == overlaps[2]
+    assert losses[1] == pytest.approx(losses[0] + overlaps[1], 1e-6)
+    assert losses[2] == pytest.approx(losses[0] + 50 * overlaps[1], 1e-6)
+
+
+def test_the_units_are_drawn_anew_in_each_iteration_and_the_same_when_repeated(
+    make, batch, monkeypatch
+):
+    pairs, draw = [], torch.randperm
+    monkeypatch.setattr(torch, "randperm", lambda *a, **k: pairs.append(draw(*a, **k)) or pairs[-1])
+    for _ in range(2):
+        training = make("vae", attention_disentanglement=1.0)
+        logged(training)
+        for _ in range(12):
+            training.training_step(batch, 0)
+    drawn = [frozenset(p[:2].tolist()) for p in pairs]
+    assert all(len(pair) == 2 for pair in drawn)
+    assert drawn[:12] == drawn[12:]
+    assert len(set(drawn)) > 3  # of six
+
+
+def test_a_resumed_run_with_attention_is_the_uninterrupted_one(make, few, trainer, tmp_path):
+    def fit(epochs, path=None, **settings):
+        training = make("vae", attention_disentanglement=5.0)
+        runner = trainer(max_epochs=epochs, **settings)
+        runner.fit(training, few(), ckpt_path=path, weights_only=True)
+        return training
+
+    whole = fit(3)
+    keep = pl.callbacks.ModelCheckpoint(tmp_path, "last", enable_version_counter=False)
+    fit(1, callbacks=[keep], enable_checkpointing=True)
+    resumed = fit(3, tmp_path / "last.ckpt")
+    wanted = whole.state_dict()
+    assert all(torch.equal(v, wanted[k]) for k, v in resumed.state_dict().items())
+    other = make("vae")
+    trainer(max_epochs=3).fit(other, few())
+    assert not torch.equal(other.model.encoder.head.weight, whole.model.encoder.head.weight)
+
+
+def test_a_compiled_run_leaves_the_encoder_out_whose_attention_is_trained(make):
+    for weight, left in ((0.0, {"encoder", "decoder"}), (1.0, {"decoder"})):
+        training = make("vae", attention_disentanglement=weight)
+        compiled = _compilable(training)
+        assert {k for k, m in training.model.named_children() if m in compiled} == left
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan")])
+def test_the_weight_of_attention_is_not_negative(make, weight):
+    with pytest.raises(ValueError, match="attention_disentanglement of 0 or more, got"):
+        make("vae", attention_disentanglement=weight)
+
+
+def test_attention_needs_two_units():
+    model = VAE((1, 8, 8), latent_dim=1, width=4, hidden=8)
+    VAETraining(model)
+    with pytest.raises(ValueError, match="compares two latent units, got a model with 1"):
+        VAETraining(model, attention_disentanglement=1.0)
+
+
+def overlap_of_all_pairs(model, x):
+    """The mean overlap over images and pairs of units, and the share of maps that are empty."""
+    part = model.explainable()["encoder"]
+    maps = latent_cams(part.module, part.layers[-1], x, "grad-cam").abs()
+    pairs = list(itertools.combinations(range(maps.shape[1]), 2))
+    shares = [attention_overlap(maps[:, i], maps[:, j]).item() for i, j in pairs]
+    return sum(shares) / len(pairs), maps.flatten(2).amax(2).eq(0).float().mean().item()
+
+
+@pytest.mark.slow
+def test_training_with_attention_lowers_the_overlap(trainer):
+    data = Digits(size=16, batch_size=64)
+    x, bounds, overlaps = data.split("test")[:100][0], [], []
+    for weight in (0.0, 1.0):
+        torch.manual_seed(0)
+        model = VAE((1, 16, 16), latent_dim=4, width=8, hidden=32)
+        training = VAETraining(model, lr=2e-3, attention_disentanglement=weight)
+        runner = trainer(max_epochs=15, limit_val_batches=1)
+        runner.fit(training, data)
+        bounds.append(runner.callback_metrics["val/negative_elbo"].item())
+        overlap, empty = overlap_of_all_pairs(model.eval(), x)
+        overlaps.append(overlap)
+        assert empty < 0.1  # apart, not gone
+    assert overlaps[1] < 0.7 * overlaps[0], overlaps
+    assert bounds[1] < 1.05 * bounds[0], bounds  # and the images still come back
