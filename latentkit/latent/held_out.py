@@ -86,8 +86,7 @@ def held_out(
     rng = groups.generator(seed)
     crossed = _crossed(groups, rng)
     a, b, *_ = crossed
-    ones = [np.ones((1, len(scores)), int) for scores in (a, b)]
-    found = _effects(a, b, *ones)[0]
+    found = _effects(a, b, *groups.whole)[0]
     drawn = _effects(a, b, *groups.resamples(resamples, rng))
     return HeldOut(_auc(groups, crossed), float(found), interval(drawn))
 
