@@ -96,6 +96,7 @@ def test_two_processes_train_one_vae(folder, vae):
     assert "arn" not in printed
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_they_learn_what_one_process_learns_with_the_whole_batch(folder, vae, monkeypatch):
     (two, _), _ = vae
     monkeypatch.chdir(folder)
