@@ -112,6 +112,15 @@ def _discriminator_step(training: Any, optimizer: Any, x: Tensor, fake: Tensor, 
     descend(optimizer, loss)
 
 
+def _generator_step(training: Any, optimizer: Any, fake: Tensor, i: int, *others: Tensor) -> None:
+    """On the adversarial loss and the others, with the discriminator held still."""
+    model = training.model
+    model.discriminator.requires_grad_(False)
+    descend(optimizer, sum(others, F.softplus(-model.discriminate(fake)).mean()))
+    model.discriminator.requires_grad_(True)
+    training.ema.update(model.generator, i)
+
+
 def dcgan(training: Any, data: Any, steps: int, skipped: int) -> float:
     """Non-saturating, R1 every fourth step, averaged generator."""
     model, (d, g) = training.model, training.configure_optimizers()
@@ -119,10 +128,7 @@ def dcgan(training: Any, data: Any, steps: int, skipped: int) -> float:
     def step(x: Tensor, i: int) -> None:
         fake = model.decode(model.prior.sample(len(x)))
         _discriminator_step(training, d, x, fake, i)
-        model.discriminator.requires_grad_(False)
-        descend(g, F.softplus(-model.discriminate(fake)).mean())
-        model.discriminator.requires_grad_(True)
-        training.ema.update(model.generator, i)
+        _generator_step(training, g, fake, i)
 
     return timed(step, data, steps, skipped)
 
@@ -137,10 +143,7 @@ def clustergan(training: Any, data: Any, steps: int, skipped: int) -> float:
         _discriminator_step(training, d, x, fake, i)
         views = model.encoder.features(torch.cat([x, random_affine(x, noise)]))
         shared = training.heads.shared_information(*views.chunk(2))
-        model.discriminator.requires_grad_(False)
-        descend(g, F.softplus(-model.discriminate(fake)).mean() - shared)
-        model.discriminator.requires_grad_(True)
-        training.ema.update(model.generator, i)
+        _generator_step(training, g, fake, i, -shared)
 
     return timed(step, data, steps, skipped)
 
@@ -158,11 +161,7 @@ def cycles(training: Any, data: Any, steps: int, skipped: int) -> float:
         loss = training.beta_n * F.mse_loss(found[:n], z_n)
         loss = loss + training.beta_c * F.cross_entropy(logits[:n], z_c.argmax(1))
         shared = mutual_information(*logits[n:].softmax(1).chunk(2))
-        model.discriminator.requires_grad_(False)
-        adversarial = F.softplus(-model.discriminate(fake)).mean()
-        descend(g, adversarial + loss - training.consistency * shared)
-        model.discriminator.requires_grad_(True)
-        training.ema.update(model.generator, i)
+        _generator_step(training, g, fake, i, loss, -training.consistency * shared)
 
     return timed(step, data, steps, skipped)
 

@@ -8,6 +8,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import page_augmentation
 from page_explain import cams, directions
 from page_quality import quality
 from tables import every, made_on, table, verdict
@@ -162,10 +163,7 @@ def samplers(content: dict) -> list[str]:
 
 def augmentation(content: dict) -> list[str]:
     """What new latents do for a classifier with few real images."""
-    from augmentation import markdown
-
-    first, *rest = markdown(content)
-    return [first, *rest, made_on(content["machine"])]
+    return [*page_augmentation.markdown(content), made_on(content["machine"])]
 
 
 def operations(content: dict) -> list[str]:

@@ -4,12 +4,9 @@ A distance between images means nothing without the features it was taken in, so
 of the name of every number that rests on them.
 """
 
-import importlib
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +15,7 @@ from tqdm import tqdm
 
 from latentkit.cli.sources import BATCH, Source
 from latentkit.layers import ConvEncoder
+from latentkit.store.imports import imported
 
 _STEPS, _CLASSIFIER_BATCH = 800, 64  # of the classifier: below a minute up to 64x64 pixels
 _FOR_CLASSIFIER = 10_000  # training images held in memory for it
@@ -96,15 +94,7 @@ def _own(source: Source) -> Space:
 
 
 def _imported(source: Source, spec: str) -> Space:
-    module, _, name = spec.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as for MODEL, so that a local file is found
-    try:
-        found: Any = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"cannot import {spec} (expected package.module:callable): {error}"
-        ) from error
+    found = imported(spec, "callable")
     if not callable(found):
         raise ValueError(
             f"expected {spec} to be callable, images (N, C, *S) -> features (N, F), "
@@ -112,7 +102,7 @@ def _imported(source: Source, spec: str) -> Space:
         )
     if isinstance(found, nn.Module):
         found = found.to(source.device).eval()
-    return Space(f"{module}.{name}", _guarded(found, spec), {})
+    return Space(spec.replace(":", ".", 1), _guarded(found, spec), {})
 
 
 def _guarded(features: Callable[[Tensor], Tensor], spec: str) -> Callable[[Tensor], Tensor]:

@@ -84,6 +84,11 @@ class Contrast:
         start = _drawn(self.cells[0], count, rng)
         return start, start if self.paired else _drawn(self.cells[1], count, rng)
 
+    @property
+    def whole(self) -> tuple[Weights, Weights]:
+        """Weights of the groups as they are: (1, N) and (1, M)."""
+        return np.ones((1, len(self.start)), int), np.ones((1, len(self.end)), int)
+
     def labels(self, count: int, rng: np.random.Generator) -> Weights:
         """Labels (count, N + M), true for the end, of the rows of `pooled` under the null.
 

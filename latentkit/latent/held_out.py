@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from scipy.stats import rankdata
 from torch import Tensor
 
 from latentkit.latent.attributes import Method, Strata
@@ -86,8 +85,7 @@ def held_out(
     rng = groups.generator(seed)
     crossed = _crossed(groups, rng)
     a, b, *_ = crossed
-    ones = [np.ones((1, len(scores)), int) for scores in (a, b)]
-    found = _effects(a, b, *ones)[0]
+    found = _effects(a, b, *groups.whole)[0]
     drawn = _effects(a, b, *groups.resamples(resamples, rng))
     return HeldOut(_auc(groups, crossed), float(found), interval(drawn))
 
@@ -103,10 +101,9 @@ def _auc(groups: Contrast, crossed: Crossed) -> float:
         return float(((end > start) + 0.5 * (end == start)).mean())
     wins = pairs = 0.0
     for fold in range(int(a.max()) + 1):
-        x, y = start[a == fold], end[b == fold]
-        if len(x) and len(y):
-            wins += rankdata(np.concatenate([x, y]))[len(x) :].sum() - len(y) * (len(y) + 1) / 2
-            pairs += len(x) * len(y)
+        x, y = np.sort(start[a == fold]), end[b == fold]
+        wins += sum(np.searchsorted(x, y, side).sum() / 2 for side in ("left", "right"))
+        pairs += len(x) * len(y)
     return wins / pairs
 
 

@@ -90,7 +90,7 @@ def bootstrap_cone(
     Arguments and errors are those of `bootstrap_directions`.
     """
     groups = contrast(start, end, method, strata)
-    whole = groups.estimates(*(np.ones((1, len(g)), int) for g in (groups.start, groups.end)))[0]
+    whole = groups.estimates(*groups.whole)[0]
     if not whole.any():
         raise ValueError("expected groups with different means, theirs are equal")
     found = _resampled(groups, resamples, seed)
@@ -144,8 +144,7 @@ def permutation_p(
         ours = cross_fitted_auc(groups, rng)
         null = np.array([cross_fitted_auc(groups.relabelled(row), rng) for row in labels])
     else:
-        ones = [np.ones((1, len(group)), int) for group in (groups.start, groups.end)]
-        ours = float(np.linalg.norm(groups.estimates(*ones)))
+        ours = float(np.linalg.norm(groups.estimates(*groups.whole)))
         null = np.linalg.norm(groups.pooled.estimates(~labels, labels), axis=1)
     # Relabellings that give the groups back differ from them by rounding only, and count.
     return float(((null >= ours * (1 - 1e-9)).sum() + 1) / (permutations + 1))

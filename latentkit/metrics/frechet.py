@@ -26,7 +26,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     >>> frechet_distance(torch.tensor([[-1.0], [1.0]]), torch.tensor([[2.0], [4.0]]))
     9.0
     """
-    _check(a, b)
+    check_features(a, b)
     mean_a, cov_a = _fit(a)
     mean_b, cov_b = _fit(b)
     # (C_a C_b)^(1/2) has the trace of (C_a^(1/2) C_b C_a^(1/2))^(1/2), whose argument is symmetric:
@@ -51,7 +51,8 @@ def _sqrt(cov: Tensor) -> Tensor:
     return root
 
 
-def _check(a: Tensor, b: Tensor) -> None:
+def check_features(a: Tensor, b: Tensor) -> None:
+    """Raises a ValueError unless they are finite, (N, F) and (M, F), of 2 rows or more each."""
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         raise ValueError(
             "expected features (N, F) and (M, F) with N >= 2 and M >= 2, got "

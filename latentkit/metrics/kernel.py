@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from latentkit.metrics.frechet import check_features
+
 
 def kernel_distance(
     a: Tensor, b: Tensor, subsets: int = 100, size: int = 1000, seed: int = 0
@@ -28,13 +30,7 @@ def kernel_distance(
         ValueError: if a set has fewer than two rows, F differs, a feature is not finite, there is
             no subset, or the size is below 2.
     """
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
-        raise ValueError(
-            "expected features (N, F) and (M, F) with N >= 2 and M >= 2, got "
-            f"{tuple(a.shape)} and {tuple(b.shape)}"
-        )
-    if not (a.isfinite().all() and b.isfinite().all()):
-        raise ValueError("expected finite features, got NaN or infinity")
+    check_features(a, b)
     if subsets < 1 or size < 2:
         raise ValueError(f"expected subsets >= 1 and size >= 2, got {subsets} and {size}")
     a, b = (x.detach().to("cpu", torch.float64) for x in (a, b))

@@ -8,7 +8,6 @@ A class is describable when it keeps each constructor argument under the argumen
 import importlib
 import inspect
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 import latentkit
 from latentkit.store.files import atomic, plain
+from latentkit.store.imports import imported
 
 _KEY = "latentkit"  # the metadata entry, and the checkpoint entry, that holds the description
 MODEL_FILE, CHECKPOINT_FILE = "model.safetensors", "last.ckpt"
@@ -131,15 +131,7 @@ def _is_factory(source: str | Path) -> bool:
 
 
 def _from_factory(source: str, device: str | torch.device) -> Any:  # noqa: ANN401
-    module_name, _, name = source.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, so that a local file is found
-    try:
-        factory = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"cannot import {source} (expected package.module:factory): {error}"
-        ) from error
+    factory = imported(source, "factory")
     if not callable(factory):
         raise ValueError(
             f"expected {source} to be a function without arguments, got {type(factory).__name__}"

@@ -113,7 +113,8 @@ def test_paths_between_codes_of_a_clustergan_are_straight(numbers):
     assert numbers("clustergan.safetensors", "--limit", 20)[1]["ppl_path"] == "lerp"
 
 
-def test_an_own_classifier_knows_the_labels(numbers):
+def test_an_own_classifier_knows_the_labels(numbers, monkeypatch):
+    monkeypatch.setattr(features, "_STEPS", 300)
     words = ["dcgan.safetensors", "--features", "classifier", "--limit", 40]
     first, settings, _ = numbers(*words)
     assert first["classifier64_val_accuracy"] > 0.9

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 import latentkit
+from latentkit.cli import main
 from latentkit.cli.checks import _count
 from latentkit.data.arrays import Arrays
 from latentkit.data.digits import Digits
@@ -95,9 +96,11 @@ def test_two_processes_train_one_vae(folder, vae):
     assert "arn" not in printed
 
 
-def test_they_learn_what_one_process_learns_with_the_whole_batch(folder, run, vae):
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_they_learn_what_one_process_learns_with_the_whole_batch(folder, vae, monkeypatch):
     (two, _), _ = vae
-    run("fit", "--config", "vae.yaml", "--data.init_args.batch_size", "16")
+    monkeypatch.chdir(folder)
+    assert main(["fit", "--config", "vae.yaml", "--data.init_args.batch_size", "16"]) == 0
     one = torch.load(folder / "rank0.pt")
     for key, value in one["state"].items():
         torch.testing.assert_close(two["state"][key], value, rtol=1e-4, atol=1e-5)

@@ -56,6 +56,16 @@ class Few(ImageData):
         return Splits(*(TensorImages(images[part], labels[part]) for part in parts))
 
 
+class Stop(pl.Callback):
+    """Stops a run after so many iterations."""
+
+    def __init__(self, iterations):
+        self.iterations = iterations
+
+    def on_train_batch_end(self, trainer, module, *_):
+        trainer.should_stop = int(module.iteration) == self.iterations
+
+
 @pytest.fixture
 def make():
     """Build an objective by name, always with the same initial weights."""

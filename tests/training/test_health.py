@@ -289,7 +289,7 @@ def test_a_healthy_run_raises_no_alarm_with_the_defaults(make, watched, name):
     settings = {"critic_steps": 1, "loss": "nonsaturating", "penalty": 1.0, "lr": 5e-4}
     training = make(name, **settings, betas=(0.0, 0.99)) if name == "clustergan" else make(name)
     data = Digits(size=8, batch_size=32)
-    content, err, log = watched(training, data, settings={}, max_epochs=18)
+    content, err, log = watched(training, data, settings={}, max_epochs=17)
     assert content["iteration"] >= 500 + 3 * 37
     assert content["alarms"] == content["ringing"] == []
     assert err == ""

@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from latentkit.training.run import RunFolder
+from tests.training.conftest import Stop
 
 VALUES = {"autoencoder": "train/mse", "vae": "train/loss", "gan": "train/discriminator"}
 each = pytest.mark.parametrize("name", VALUES)
@@ -93,24 +94,14 @@ def test_stopping_early_reads_the_last_value_of_an_epoch(listen, few, trainer):
     training, true = listen("vae")
     seen = []
 
-    class Stop(EarlyStopping):
+    class Watched(EarlyStopping):
         def _evaluate_stopping_criteria(self, current):
             seen.append(float(current))
             return super()._evaluate_stopping_criteria(current)
 
-    stop = Stop("train/loss", patience=9, check_on_train_epoch_end=True)
+    stop = Watched("train/loss", patience=9, check_on_train_epoch_end=True)
     trainer(max_epochs=3, callbacks=[stop]).fit(training, few())
     assert seen == true[5::6]
-
-
-class Stop(pl.Callback):
-    """Stops a run after so many iterations."""
-
-    def __init__(self, iterations):
-        self.iterations = iterations
-
-    def on_train_batch_end(self, trainer, module, *_):
-        trainer.should_stop = int(module.iteration) == self.iterations
 
 
 @pytest.mark.parametrize("limit", [{"max_steps": 4}, {"callbacks": [Stop(4)]}])

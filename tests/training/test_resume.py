@@ -10,6 +10,7 @@ import latentkit
 from latentkit.training.base import Training
 from latentkit.training.resume import Checkpoints
 from latentkit.training.run import RunFolder
+from tests.training.conftest import Stop
 
 NAMES = ["autoencoder", "vae", "gan", "clustergan"]
 each = pytest.mark.parametrize("name", NAMES)
@@ -277,16 +278,6 @@ def test_runs_of_so_many_steps_are_resumed_bit_for_bit(make, few, trainer, tmp_p
     resumed = fit("parts", ckpt_path=tmp_path / "parts" / "version_0" / "last.ckpt")
     assert int(resumed.iteration) == 15
     assert all(torch.equal(v, whole[k]) for k, v in resumed.state_dict().items())
-
-
-class Stop(pl.Callback):
-    """Stops a run after so many iterations."""
-
-    def __init__(self, iterations):
-        self.iterations = iterations
-
-    def on_train_batch_end(self, trainer, module, *_):
-        trainer.should_stop = int(module.iteration) == self.iterations
 
 
 ENDS = {

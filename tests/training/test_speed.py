@@ -15,7 +15,7 @@ from latentkit.training.resume import Checkpoints
 from latentkit.training.run import RunFolder
 from latentkit.training.speed import Speed, _check_compiler
 from latentkit.training.vae import VAETraining
-from tests.training.conftest import Few
+from tests.training.conftest import Few, Stop
 
 NAMES = ["autoencoder", "vae", "gan", "clustergan"]
 
@@ -128,11 +128,7 @@ def test_a_run_that_ends_within_an_epoch_logs_its_last_values(make, few, trainer
 
 
 def test_a_run_that_is_told_to_stop_logs_its_last_values(make, few, trainer, tmp_path):
-    class Stop(pl.Callback):
-        def on_train_batch_end(self, trainer, module, *_):
-            trainer.should_stop = int(module.iteration) == 9
-
-    settings = {"log_every_n_steps": 50, "callbacks": [Stop()], "max_epochs": 5}
+    settings = {"log_every_n_steps": 50, "callbacks": [Stop(9)], "max_epochs": 5}
     found, had, _ = rows(make("vae"), few, trainer, tmp_path, **settings)
     assert [row["train/loss"] for row in found] == pytest.approx(had["train/loss"][8:9])
 
