@@ -173,6 +173,13 @@ def operations(content: dict) -> list[str]:
     return [*markdown(content), made_on(content["machine"])]
 
 
+def disentanglement(content: dict) -> list[str]:
+    """How well VAEs keep known factors apart."""
+    from disentanglement import markdown
+
+    return markdown(content)
+
+
 def _nearest(row: dict) -> str:
     return f"{row['nearest']:.2f}"
 
@@ -184,6 +191,7 @@ def page() -> str:
         "likelihood": likelihood,
         "training": speed,
         "samplers": samplers,
+        "disentanglement": disentanglement,
         "augmentation": augmentation,
         "operations": operations,
         "directions": directions,

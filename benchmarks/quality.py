@@ -10,15 +10,13 @@ floor: real training images judged by the classifier that judged its samples.
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
 import yaml
 from generators import judge, samples, train_classifier
 from machine import machine
-from runs import fit
+from runs import evaluate, fit, settings_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import latentkit
@@ -29,16 +27,13 @@ HERE = Path(__file__).parent
 PASSED = 0.7  # ACC whose time is noted
 
 
-def evaluate(run: Path, root: Path) -> dict:
-    """What `latentkit evaluate` says of a run."""
+def on_data(run: Path, root: Path) -> Path:
+    """A data YAML beside a run: its own data, read from root."""
     data = run.parent / "data.yaml"
     chosen = yaml.safe_load((run / "config.yaml").read_text())["data"]
     chosen["init_args"]["root"] = str(root)
     data.write_text(yaml.safe_dump(chosen))
-    out = run.parent / "evaluation"
-    command = [sys.executable, "-m", "latentkit", "evaluate", str(run), "--data", str(data)]
-    subprocess.run([*command, "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
-    return json.loads(next(out.glob("*.json")).read_text())
+    return data
 
 
 def seconds_to_accuracy(run: Path) -> float | None:
@@ -57,12 +52,12 @@ def measure(name: str, seed: int, chosen: argparse.Namespace, network: torch.nn.
     folder = f"{name}-{seed}" + (f"-{chosen.epochs}-epochs" if chosen.epochs else "")
     run = fit(name, chosen.runs.resolve() / folder, seed, chosen.epochs, root)
     model = latentkit.load(run)
-    found = evaluate(run, root)
+    found = evaluate(run, on_data(run, root))
     row = {"config": name, "seed": seed, "epochs": chosen.epochs} | json.loads(
         (run / "metrics.json").read_text()
     )
     row |= json.loads((run.parents[2] / "time.json").read_text())
-    row |= {"test": found["numbers"], "test_settings": _settings(found)}
+    row |= {"test": found["numbers"], "test_settings": settings_of(found)}
     if hasattr(model, "discriminate"):
         images, code = samples(model)
         test, labels = Vision(root=root).split("test")[:]
@@ -94,12 +89,6 @@ def main() -> None:
                 print(json.dumps(row), flush=True)
                 rows = sorted([*_rows(file), row], key=lambda r: (r["config"], r["seed"]))
                 write_json(file, {"rows": rows})
-
-
-def _settings(found: dict) -> dict:
-    """What the numbers of `evaluate` depend on, without this machine's paths."""
-    settings = found["settings"] | {"fingerprint": found["fingerprint"]}
-    return {k: v for k, v in settings.items() if not str(v).startswith("/")}
 
 
 def _rows(file: Path) -> list[dict]:

@@ -1,11 +1,13 @@
-"""Trains shipped configs by the command, each once, and notes the time."""
+"""Trains shipped configs by the command, each once, and evaluates them by the command."""
 
+import json
 import os
 import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from latentkit.store import write_json
 
@@ -39,3 +41,19 @@ def fit(name: str, folder: Path, seed: int, epochs: int | None, root: Path | Non
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     write_json(notes, {"seconds": time.perf_counter() - start, "cpu_seconds": used})
     return run
+
+
+def evaluate(run: Path, data: Path | None = None) -> dict[str, Any]:
+    """What `latentkit evaluate` says of a run, on its own data or on those of a YAML."""
+    out = run.parent / "evaluation"
+    command = [sys.executable, "-m", "latentkit", "evaluate", str(run), "--out", str(out)]
+    command += ["--data", str(data)] if data else []
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    found: dict[str, Any] = json.loads(next(out.glob("*.json")).read_text())
+    return found
+
+
+def settings_of(found: dict[str, Any]) -> dict[str, Any]:
+    """What the numbers of `evaluate` depend on, without this machine's paths."""
+    settings = found["settings"] | {"fingerprint": found["fingerprint"]}
+    return {k: v for k, v in settings.items() if not str(v).startswith("/")}
