@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", help=f"oracle, {', '.join(EPOCHS)}; all if none")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--images", type=int, default=60, help="of each model; the oracle's is 300")
+    parser.add_argument("--images", type=int, default=40, help="of each model; 300 of the oracle")
     parser.add_argument("--steps", type=int, default=10_000, help="of the training of an encoder")
     parser.add_argument("--runs", type=Path, default=HERE / "runs")
     chosen = parser.parse_args()
@@ -70,8 +70,9 @@ def main() -> None:
     kept = json.loads(file.read_text()) if file.exists() else {}
     for part in chosen.parts or ["oracle", *EPOCHS]:
         if part == "oracle":
-            found = bench(chosen.runs.resolve() / "bench-oracle", ["--images", "300"])
-            about, content = {"images": 300}, found["numbers"]
+            steps = ["--images", "300", "--steps", str(chosen.steps)]
+            found = bench(chosen.runs.resolve() / "bench-oracle", steps)
+            about, content = {"images": 300, "steps": chosen.steps}, found["numbers"]
         else:
             about = {"images": chosen.images, "steps": chosen.steps, "epochs": EPOCHS[part]}
             content = models(part, chosen)

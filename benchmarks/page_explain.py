@@ -31,7 +31,7 @@ def oracle(content: dict) -> list[str]:
     found = content["found"]
     (rows,) = found["tables"].values()
     cascade = [
-        [name, *(f"{share:.2f}" for share in stages.values())]
+        [name, *(f"{s['retrieval']:.2f}, {s['similarity']:.2f}" for s in stages.values())]
         for name, stages in found["cascade"].items()
     ]
     (sums,) = found["completeness"].values()
@@ -45,8 +45,10 @@ def oracle(content: dict) -> list[str]:
         f"{verdict(rows['pattern']['retrieval']['mean'], 0.9, least=True)}. "
         f"{made_on(content['machine'])}",
         table(["map", *MEASURES], [[name, *_cells(row)] for name, row in rows.items()]),
-        "Retrieval with layers of the encoder set back to random weights, from the last one on: "
-        "what reads must fall to a guess.",
+        "Layers of the encoder set back to random weights, from the last one on: retrieval, which "
+        "must fall to a guess, and the rank correlation of |map| with the trained encoder's, which "
+        "must fall too. Guided backpropagation is the control that fails the second: its maps stay "
+        "alike until the first convolutions go, for they show the image.",
         table(["map", *next(iter(found["cascade"].values()))], cascade),
         f"Maps of use add up to the change of the score: they miss {100 * sums['use']:.1f} % of it "
         f"to first order, {100 * sums['use_along']:.2f} % integrated along the way (medians).",
@@ -56,7 +58,7 @@ def oracle(content: dict) -> list[str]:
 def models(trained: dict[str, dict]) -> list[str]:
     """The default reading on every network and kind of directions, and all readings on factors."""
     cells = [line for kind, part in trained.items() for line in _defaults(kind, part)]
-    lowest = min(float(line[-1]) for line in cells)
+    lowest = min(_lowest(part) for part in trained.values())
     epochs = ", ".join(f"{KINDS[kind]} {part['epochs']}" for kind, part in trained.items())
     about = next(iter(trained.values()))
     head = ["network", "directions", "chance", "pattern, each seed (mean ± sd)"]
@@ -73,6 +75,16 @@ def models(trained: dict[str, dict]) -> list[str]:
         "seeds.",
         table(["map", *_columns(trained)], _readings(trained)),
     ]
+
+
+def _lowest(part: dict) -> float:
+    """The lowest end of all intervals of the default reading, in parts of chance."""
+    found = [
+        (title.rsplit(", ", 1)[1], table["pattern"]["retrieval"]["low"])
+        for run in part["found"].values()
+        for title, table in run["tables"].items()
+    ]
+    return min(COUNTS[kind] * low for kind, low in found)
 
 
 def _defaults(kind: str, part: dict) -> list[list[str]]:

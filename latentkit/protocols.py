@@ -87,10 +87,13 @@ class Part:
     Attributes:
         module: maps images (N, C, *S) to latents (N, D) or to a realness logit (N,) or (N, 1).
         layers: dotted names inside `module` of the layers to read by default, earliest first.
+        latents: turns what an encoder's module returns into what `encode` gives, where that is not
+            the same: logits into shares, for one.
     """
 
     module: nn.Module
     layers: tuple[str, ...]
+    latents: Callable[[Tensor], Tensor] | None = None
 
 
 @runtime_checkable

@@ -34,13 +34,15 @@ class Subject:
         source: the model, with flat latents.
         images: how many.
         steps: of the training of an encoder, for a generator of scenes that has none.
-        seed: of latents, random directions and that training.
+        seed: of latents and random directions.
+        encoder_seed: of that training.
     """
 
     source: Source
     images: int
     steps: int
     seed: int
+    encoder_seed: int
 
     def cases(self, judge: Judge | None = None) -> Iterator[tuple[str, str, Case]]:
         """Name of the network, kind of directions, and the case, one by one."""
@@ -55,8 +57,10 @@ class Subject:
     @property
     def draws_scenes(self) -> bool:
         """Whether its data are scenes with known factors."""
-        has_data = self.source.data_name is not None or "data" in self.source.about
-        return has_data and isinstance(self.source.data, Shapes)
+        if self.source.data_name is not None:
+            return isinstance(self.source.data, Shapes)
+        data = self.source.about.get("data") or {}  # it may not be there to be read
+        return data.get("class_path") == f"{Shapes.__module__}.{Shapes.__name__}"
 
     @cached_property
     def networks(self) -> dict[str, Part]:
@@ -89,16 +93,14 @@ class Subject:
 
     @cached_property
     def _learn(self) -> Tensor:
-        return self.source.latents(_LATENTS, self.seed + 1).to(self.source.device)
+        return self.source.latents(_LATENTS, self.seed + 1, "train").to(self.source.device)
 
     def _learned(self) -> Part:
         model, shape = self.source.model, self.source.data.image_shape
-        part = encoder_for(shape, model.prior.dim, seed=self.seed)
+        seed, watch = self.encoder_seed, bar("training an encoder")
+        part = encoder_for(shape, model.prior.dim, seed=seed)
         part.module.to(self.source.device)
-        watch = bar("training an encoder")
-        train_encoder(
-            part.module, model.decode, model.prior, self.steps, seed=self.seed, watch=watch
-        )
+        train_encoder(part.module, model.decode, model.prior, self.steps, seed=seed, watch=watch)
         return part
 
     def _directions(self) -> Iterator[tuple[str, Tensor]]:
@@ -127,9 +129,9 @@ class Subject:
         """What is known of the scenes that its images show, where they show them."""
         if not hasattr(self.source.model, "encode"):
             return None
-        rows, test = self.source.test_rows(self.images, self.seed), self.source.data.split("test")
+        rows, test = self.source.drawn(self.images, self.seed), self.source.data.split("test")
         x, shown = test[rows][0], self.source.decode(self._z)
         missed = (x - shown).square().mean() / (x - x.mean(0)).square().mean()
-        if float(missed) > 1 - _SHOWN or test.attribute_values is None:
+        if float(missed) > 1 - _SHOWN:
             return None
         return known_scenes(test.attribute_values[rows].to(self._z), self._size)

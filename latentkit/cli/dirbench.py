@@ -12,6 +12,7 @@ from latentkit.cli.progress import bar
 from latentkit.cli.readings import parts_of
 from latentkit.cli.results import Results
 from latentkit.cli.sources import Source
+from latentkit.explain.agreement import spearman
 from latentkit.explain.case import Case, Judge, known_scenes
 from latentkit.explain.dirbench import Row, bench, completeness, score_maps
 from latentkit.explain.learned_encoder import encoder_for, train_encoder
@@ -26,7 +27,7 @@ from latentkit.explain.readings import (
 )
 from latentkit.views.bench import retrieval_chart
 
-_CASCADED = ("pattern", "natural change", "guided backpropagation")
+_CASCADED = ("pattern", "natural change", "HiRes-CAM, first layer", "guided backpropagation")
 Rows = dict[str, Row]
 
 
@@ -63,15 +64,13 @@ def _train(oracle: Oracle, module: torch.nn.Module, steps: int, seed: int, words
 
 def bench_models(results: Results, sources: list[Source], images: int, steps: int) -> None:
     """Scores the readings of every network of every model; the next model with factors judges."""
-    for source in sources:  # all of them, before the work on the first
-        source.require("decode")
-        if not parts_of(source):
-            raise ValueError(f"{source.name} has no network that can be looked into (explainable)")
-        if (one := source.latents(1, 0)).ndim != 2:
-            raise ValueError(
-                f"expected flat latents (N, D) of {source.name}, got {tuple(one.shape)}"
-            )
-    subjects = [Subject(source, images, steps, results.common.seed) for source in sources]
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        raise ValueError(f"expected different models, got {', '.join(names)}")
+    seed = results.common.seed
+    subjects = [Subject(s, images, steps, seed, seed + i) for i, s in enumerate(sources)]
+    for subject in subjects:  # all of them, before the work on the first
+        _check(subject)
     tables, sums = {}, {}
     for subject in subjects:
         for name, kind, case in subject.cases(_judge(subject, subjects)):
@@ -83,13 +82,23 @@ def bench_models(results: Results, sources: list[Source], images: int, steps: in
     _finish(results, tables, fingerprints, completeness=sums)
 
 
+def _check(subject: Subject) -> None:
+    source = subject.source
+    source.require("decode")
+    if not parts_of(source) and not subject.draws_scenes:
+        raise ValueError(f"{source.name} has no network that can be looked into (explainable)")
+    if (one := source.latents(1, 0)).ndim != 2:
+        raise ValueError(f"expected flat latents (N, D) of {source.name}, got {tuple(one.shape)}")
+
+
 def _judge(subject: Subject, subjects: list[Subject]) -> Judge | None:
     """The next model in turn that encodes scenes of the same size; never the model itself."""
     if not subject.draws_scenes:
         return None
     place = next(i for i, other in enumerate(subjects) if other is subject)
     for other in subjects[place + 1 :] + subjects[:place]:
-        if other.draws_scenes and other.source.data.image_shape == subject.source.data.image_shape:
+        alike = other.draws_scenes and other.source.image_shape == subject.source.image_shape
+        if alike and other.source.fingerprint != subject.source.fingerprint:
             judge = other.judge()
             if judge is not None:
                 return judge
@@ -102,17 +111,24 @@ def _rows(case: Case, readings: Mapping[str, Reading]) -> Rows:
     return bench(case, chosen, lambda n: tqdm(n, desc="readings", leave=False, disable=None))
 
 
-def _cascade(case: Case) -> dict[str, dict[str, float]]:
-    """Retrieval with more and more layers of the network that have learned nothing."""
-    truths = case.effects()
-    stages = randomised(case).items()
-    return {
-        name: {
-            layer: score_maps(ENCODER[name](fresh), truths)["retrieval"].mean
-            for layer, fresh in stages
-        }
-        for name in tqdm(_CASCADED, desc="random weights", leave=False, disable=None)
-    }
+def _cascade(case: Case) -> dict[str, dict[str, dict[str, float]]]:
+    """Maps with more and more layers of the network that have learned nothing.
+
+    By reading and by the layer that was the last to go: retrieval, which must fall to a guess, and
+    similarity, Spearman's correlation of |map| with the trained network's, which must fall too.
+    Guided backpropagation is known to fail the second (Adebayo et al., NeurIPS 2018): it shows the
+    image.
+    """
+    truths, stages = case.effects(), randomised(case).items()
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name in tqdm(_CASCADED, desc="random weights", leave=False, disable=None):
+        trained, found[name] = ENCODER[name](case).abs().flatten(0, 1), {}
+        for layer, fresh in stages:
+            maps = ENCODER[name](fresh)
+            alike = spearman(trained, maps.abs().flatten(0, 1)).mean()
+            won = score_maps(maps, truths)["retrieval"].mean
+            found[name][layer] = {"retrieval": won, "similarity": float(alike)}
+    return found
 
 
 def _finish(

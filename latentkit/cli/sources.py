@@ -126,18 +126,18 @@ class Source:
         latents: Tensor = self.model.prior.sample(n, generator=torch.Generator().manual_seed(seed))
         return latents
 
-    def latents(self, n: int, seed: int) -> Tensor:
-        """`n` latents to start from: of random test images, or of the prior without an encoder.
+    def latents(self, n: int, seed: int, split: Split = "test") -> Tensor:
+        """`n` latents to start from: of random images, or of the prior without an encoder.
 
         Latents of real images come first, since a prior also holds places that no image is near.
         """
         if not hasattr(self.model, "encode"):
             return self.prior_sample(n, seed)
-        return self.encode(self.data.split("test")[self.test_rows(n, seed)][0])
+        return self.encode(self.data.split(split)[self.drawn(n, seed, split)][0])
 
-    def test_rows(self, n: int, seed: int) -> Tensor:
-        """Numbers of `n` random test images, or of all if there are fewer: (n,) int64."""
-        count = len(self.data.split("test"))
+    def drawn(self, n: int, seed: int, split: Split = "test") -> Tensor:
+        """Numbers of `n` random images of a split, or of all if there are fewer: (n,) int64."""
+        count = len(self.data.split(split))
         return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:n]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -86,7 +86,7 @@ class Case:
         with hooks.borrowed(hooks.owner(self.decode)):
             return self.decode(hooks.normal(z))
 
-    @property
+    @cached_property
     def x(self) -> Tensor:
         """The images (N, C, *S) of the latents."""
         return self.decoded(self.z)
@@ -97,9 +97,16 @@ class Case:
 
     @cached_property
     def _encode(self) -> Encode:
-        if self.learn is None:
-            return self.part.module
-        return discriminator_readout(self.part, self.decode, self.learn)
+        if self.learn is not None:
+            return discriminator_readout(self.part, self.decode, self.learn)
+        module, latents = self.part.module, self.part.latents
+
+        def encode(x: Tensor) -> Tensor:
+            with hooks.borrowed(module):
+                output: Tensor = module(x)
+                return output if latents is None else latents(output)
+
+        return encode
 
     def each(self, make: Callable[[Tensor], Tensor]) -> Tensor:
         """What `make` gives for every direction: (K, ...)."""
@@ -119,20 +126,38 @@ class Case:
             (K, N), see `metrics.perturbation.insertion_along`; NaN where the judge hardly sees the
             whole change.
         """
+        return torch.stack(
+            [
+                insertion_along(walk.score, self.x, walk.end, one.abs(), _PORTIONS).masked_fill(
+                    walk.unseen, torch.nan
+                )
+                for one, walk in zip(maps, self._walks, strict=True)
+            ]
+        )
+
+    @cached_property
+    def _walks(self) -> list["_Walk"]:
+        """For each direction where it leads, and how the judge sees it."""
         if self.judge is None:
             raise ValueError("expected a case with a judge, got none")
-        rows = zip(maps, self.directions, self.judge.directions, strict=True)
-        return torch.stack([self._inserted(*row) for row in rows])
-
-    def _inserted(self, maps: Tensor, d: Tensor, judged: Tensor) -> Tensor:
         length = _STEP * self.z.flatten(1).std(0).mean()
-        start, end = self.x, self.decoded(self.z + length * scores.unit_vector(d).to(self.z))
-        judge = self._score(judged)
-        found = insertion_along(judge, start, end, maps.abs(), _PORTIONS)
-        with hooks.borrowed(hooks.owner(self.judge.encode)):  # type: ignore[union-attr]
-            change = (judge(end) - judge(start)).abs()
-        return found.masked_fill(change < _STILL * change.median(), torch.nan)
+        found = []
+        for d, judged in zip(self.directions, self.judge.directions, strict=True):
+            end = self.decoded(self.z + length * scores.unit_vector(d).to(self.z))
+            score = partial(_along, self.judge.encode, scores.unit_vector(judged))
+            change = (score(end) - score(self.x)).abs()
+            found.append(_Walk(end, score, change < _STILL * change.median()))
+        return found
 
-    def _score(self, d: Tensor) -> Callable[[Tensor], Tensor]:
-        encode, unit = self.judge.encode, scores.unit_vector(d)  # type: ignore[union-attr]
-        return lambda x: encode(x).flatten(1) @ unit.flatten().to(x)
+
+@dataclass(frozen=True, eq=False)
+class _Walk:
+    end: Tensor
+    score: Callable[[Tensor], Tensor]
+    unseen: Tensor
+
+
+def _along(encode: Encode, d: Tensor, x: Tensor) -> Tensor:
+    """What a judge reads along d: images (N, C, *S) -> (N,)."""
+    with hooks.borrowed(hooks.owner(encode)):
+        return encode(hooks.normal(x)).flatten(1) @ d.flatten().to(x)

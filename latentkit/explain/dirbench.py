@@ -50,7 +50,8 @@ def score_maps(maps: Tensor, truths: Tensor, case: Case | None = None) -> Row:
     Returns:
         By name: retrieval, margin (cosine with the own truth minus that with the likeliest other),
         spearman (where anything changes), iou (at equal area), pointing, energy (on the changed
-        places); with known scenes owner (energy on what the factor is of); with a judge insertion.
+        places); with known scenes owner (energy on what the factor is of); with a judge that sees
+        anything insertion.
     """
     found = direction_retrieval(maps, truths)
     flat_maps, flat_truths = maps.flatten(0, 1), truths.flatten(0, 1)
@@ -68,7 +69,8 @@ def score_maps(maps: Tensor, truths: Tensor, case: Case | None = None) -> Row:
         values["owner"] = energy_in_mask(flat_maps, owners).reshape(maps.shape[:2])
     if case is not None and case.judge is not None:
         values["insertion"] = case.insertion(maps)
-    return {name: _measured(value.double().nanmean(0)) for name, value in values.items()}
+    means = {name: value.double().nanmean(0) for name, value in values.items()}
+    return {name: _measured(value) for name, value in means.items() if not value.isnan().all()}
 
 
 def bench(

@@ -48,10 +48,12 @@ def paired_directions(
         pairs: of each factor.
         names: the factors.
     """
-    rows = []
-    with hooks.borrowed(hooks.owner(encode)):
+    rows, owner = [], hooks.owner(encode)
+    parameter = None if owner is None else next(owner.parameters(), None)
+    device = None if parameter is None else parameter.device
+    with hooks.borrowed(owner):
         for name in names:
-            before, after = factor_pairs(name, pairs, size)
+            before, after = (x.to(device) for x in factor_pairs(name, pairs, size))
             rows.append((encode(after) - encode(before)).mean(0))
     found = torch.stack(rows)
     check_points(found, "mean changes")

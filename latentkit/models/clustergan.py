@@ -59,8 +59,7 @@ class ClusterGAN(nn.Module):
 
     def encode(self, x: Tensor, /) -> Tensor:
         """(N, C, *S) -> [z_n, softmax z_c] (N, D), the space the paper's K-means works in."""
-        z_n, logits = self.code(x)
-        return torch.cat([z_n, logits.softmax(1)], dim=1)
+        return self._latents(self.encoder(x))
 
     def cluster(self, x: Tensor) -> Tensor:
         """(N, C, *S) -> the encoder's own cluster, argmax z_c (N,)."""
@@ -80,12 +79,17 @@ class ClusterGAN(nn.Module):
         logit: Tensor = self.discriminator(x)
         return logit.squeeze(1)
 
+    def _latents(self, code: Tensor) -> Tensor:
+        """[z_n, logits] (N, D) -> [z_n, softmax] (N, D)."""
+        z_n, logits = self.prior.split(code)
+        return torch.cat([z_n, logits.softmax(1)], dim=1)
+
     def explainable(self) -> Mapping[str, Part]:
         """The encoder (images to [z_n, logits of z_c]) and the discriminator (images to (N, 1)).
 
         The logits stand in for their softmax, which has no gradient left where it is sure.
         """
         return {
-            "encoder": Part(self.encoder, self.encoder.layers),
+            "encoder": Part(self.encoder, self.encoder.layers, self._latents),
             "discriminator": Part(self.discriminator, self.discriminator.layers),
         }

@@ -52,13 +52,15 @@ def test_the_oracle_scores_every_reading(ok, place, small_oracle):
     for name, stages in numbers["cascade"].items():
         assert name in ENCODER
         assert next(iter(stages)) == "head"
-        assert all(0 <= share <= 1 for share in stages.values())
+        for stage in stages.values():
+            assert 0 <= stage["retrieval"] <= 1
+            assert -1 <= stage["similarity"] <= 1
     found = table["pattern"]["retrieval"]
     assert f"{'pattern':<40} {found['mean']:.2f} ({found['low']:.2f}" in said
 
 
 def test_a_seed_gives_the_same_table(ok, place, small_oracle, monkeypatch):
-    few = ("pattern", "natural change", "guided backpropagation")
+    few = dirbench._CASCADED
     monkeypatch.setattr(dirbench, "ENCODER", {name: ENCODER[name] for name in few})
     monkeypatch.setattr(dirbench, "controls", lambda _: {})
     found = []
@@ -100,6 +102,28 @@ def test_directions_of_known_factors_are_measured_where_the_data_has_them(ok, pl
     kinds = ["random", "principal", "sefa", "factors"]
     assert list(tables) == [f"v.safetensors encoder, {kind}" for kind in kinds]
     check(tables["v.safetensors encoder, factors"], ENCODER)  # it shows no scene: owners unknown
+
+
+def test_a_gan_of_other_images_needs_no_data(ok, place):
+    """Its latents come from its prior; MNIST may not be there."""
+    about = {
+        "data": {
+            "class_path": "latentkit.data.vision.Vision",
+            "init_args": {"dataset": "torchvision.datasets.MNIST", "root": "nowhere"},
+        }
+    }
+    latentkit.save(DCGAN((1, 8, 8), latent_dim=4, width=2, hidden=4), "g.safetensors", about)
+    ok("bench", "directions", "--model", "g.safetensors", "--images", 2)
+
+
+def test_no_model_is_measured_twice_or_judges_itself(ok, typed, place, scenes):
+    done = typed("bench", "directions", "--model", "v.safetensors", "v.safetensors")
+    assert done.code == 2
+    assert "expected different models" in done.err
+    (place / "same.safetensors").write_bytes((place / "v.safetensors").read_bytes())
+    ok("bench", "directions", "--model", "v.safetensors", "same.safetensors", "--images", 2)
+    tables = result(place / "outputs/bench-directions/result.json")["numbers"]["tables"]
+    assert all("insertion" not in row for rows in tables.values() for row in rows.values())
 
 
 def test_a_generator_of_scenes_without_an_encoder_is_given_one(ok, place, scenes, monkeypatch):

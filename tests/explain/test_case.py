@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from latentkit.data.batches import keyed_generator
 from latentkit.data.shapes_render import FACTORS, render, sample_factors
-from latentkit.explain.case import Judge, judge_of, known_scenes
+from latentkit.explain.case import Case, Judge, judge_of, known_scenes
 from latentkit.explain.dirbench import completeness, score_maps
 from latentkit.explain.paired import paired_directions
-from latentkit.explain.readings import CEILING
+from latentkit.explain.readings import CEILING, read_pattern
+from latentkit.models.clustergan import ClusterGAN
 from tests.explain import trained
 from tests.explain.trained import SIZE
 
@@ -77,3 +80,27 @@ def test_what_is_not_known_is_said():
 def test_sums_along_the_way_are_complete(known):
     found = completeness(known)
     assert found["use_along"] < 0.05 < found["use"]
+
+
+def test_a_network_in_training_is_read_as_if_it_were_not():
+    torch.manual_seed(0)
+    model = ClusterGAN((1, 8, 8), 3, 2, width=2, hidden=4, encoder_norm="batch").train()
+    z = model.prior.sample(6)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    case = Case(model.decode, model.explainable()["encoder"], z, torch.eye(5)[:2])
+    case = replace(case, judge=Judge(model.encode, torch.eye(5)[:2]))
+    first, again = (case.insertion(read_pattern(case)) for _ in range(2))
+    assert torch.equal(first.nan_to_num(), again.nan_to_num())
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert model.encoder.training
+    model.eval()
+    x = model.decode(z)
+    assert torch.equal(case.encode(x), model.encode(x))  # shares of the classes, not logits
+    assert not torch.equal(case.encode(x), model.encoder(x))
+
+
+def test_a_judge_that_sees_nothing_measures_nothing(known):
+    blind = trained.replaced(judge=Judge(lambda x: torch.zeros(len(x), 2), torch.ones(9, 2)))
+    row = score_maps(known.effects(), known.effects(), blind)
+    assert "insertion" not in row
+    assert row["retrieval"].mean == 1
