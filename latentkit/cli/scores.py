@@ -15,7 +15,7 @@ from latentkit.cli.sources import BATCH, Source, random_rows
 from latentkit.data.shapes import Shapes
 from latentkit.latent.cluster import kmeans
 from latentkit.metrics.clustering import intervals
-from latentkit.metrics.reconstruction import likeness, mse
+from latentkit.metrics.reconstruction import WINDOW, mse, psnr, ssim
 from latentkit.models.vae import VAE
 
 RESAMPLES = 1000  # of the bootstrap
@@ -78,8 +78,9 @@ def _reconstruction(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     decoded = source.decode(source.encode(images))
     numbers = {"mse": mse(decoded, images).mean().item()}
-    alike = {k: v.mean().item() for k, v in likeness(decoded, images).items()}
-    numbers |= {"psnr_db": alike.pop("psnr"), **alike}
+    numbers["psnr_db"] = psnr(decoded, images).mean().item()
+    if images.ndim in {4, 5} and min(images.shape[2:]) >= WINDOW:
+        numbers["ssim"] = ssim(decoded, images).mean().item()
     train = source.sample("train", _FOR_PCA, seed)[0].flatten(1).numpy()
     if dim > min(train.shape):
         return numbers, {}

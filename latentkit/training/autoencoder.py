@@ -4,6 +4,7 @@ import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from latentkit.metrics.reconstruction import psnr
 from latentkit.training.base import Training, adam
 
 
@@ -54,16 +55,16 @@ class AutoencoderTraining(Training):
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str) -> None:
         x, rebuilt = batch[0], self.decode(self.encode(batch[0]))
-        loss = F.mse_loss(rebuilt, x)
-        self.log(f"{stage}/mse", loss, prog_bar=True, batch_size=len(x), sync_dist=True)
-        self.log_likeness(rebuilt, x, stage)
+        loss, n = F.mse_loss(rebuilt, x), len(x)
+        self.log(f"{stage}/mse", loss, prog_bar=True, batch_size=n, sync_dist=True)
+        self.log(f"{stage}/psnr", psnr(rebuilt, x).mean(), batch_size=n, sync_dist=True)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:  # noqa: ARG002
-        """Logs error, PSNR and SSIM on held-out images."""
+        """Logs error and PSNR, in decibels, on held-out images."""
         self._evaluate(batch, "val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:  # noqa: ARG002
-        """Logs error, PSNR and SSIM on test images."""
+        """Logs error and PSNR, in decibels, on test images."""
         self._evaluate(batch, "test")
 
     def predict_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:

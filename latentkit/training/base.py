@@ -11,7 +11,6 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, distributed, nn
 
 from latentkit.data.batches import process
-from latentkit.metrics.reconstruction import likeness
 from latentkit.protocols import Part
 from latentkit.store import checkpoint_entry, describe
 from latentkit.training.reading import awaited, reported
@@ -133,11 +132,6 @@ class Training(pl.LightningModule, ABC):
         for prog_bar, values in self._noted.items():
             self.log_dict(values, prog_bar=prog_bar)
         self._noted.clear()
-
-    def log_likeness(self, made: Tensor, x: Tensor, stage: str) -> None:
-        """Logs PSNR (decibels) and, from 11 pixels a side, SSIM of images (N, C, *S) beside x."""
-        named = {f"{stage}/{k}": v.mean() for k, v in likeness(made, x).items()}
-        self.log_dict(named, batch_size=len(x), sync_dist=True)
 
     def finite(self, loss: Tensor) -> Tensor:
         """Gives the loss back, or stops the run where it is no number."""

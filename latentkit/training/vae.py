@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from latentkit.losses.elbo import free_bits, kl_to_standard_normal, reparameterise
+from latentkit.metrics.reconstruction import psnr
 from latentkit.models.vae import VAE
 from latentkit.training.alarms import active_units
 from latentkit.training.base import Training, adam
@@ -88,7 +89,8 @@ class VAETraining(Training):
         values = {"negative_elbo": nll + total, "nll": nll, "kl": total}
         named = {f"{stage}/{k}": v for k, v in values.items()}
         self.log_dict(named, prog_bar=True, batch_size=len(x), sync_dist=True)
-        self.log_likeness(self.decode(mean), x, stage)
+        decibels = psnr(self.decode(mean), x).mean()
+        self.log(f"{stage}/psnr", decibels, batch_size=len(x), sync_dist=True)
         self._means.append(mean)
 
     def _log_active(self, stage: str) -> None:
@@ -96,7 +98,7 @@ class VAETraining(Training):
         self.log(f"{stage}/active_units", active.float(), sync_dist=True)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
-        """Logs the bound, and the reconstruction's PSNR and SSIM, on held-out images."""
+        """Logs the bound, and the reconstruction's PSNR in decibels, on held-out images."""
         self._evaluate(batch[0], index, "val")
 
     def on_validation_epoch_end(self) -> None:
@@ -104,7 +106,7 @@ class VAETraining(Training):
         self._log_active("val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
-        """Logs the bound, and the reconstruction's PSNR and SSIM, on test images."""
+        """Logs the bound, and the reconstruction's PSNR in decibels, on test images."""
         self._evaluate(batch[0], index, "test")
 
     def on_test_epoch_end(self) -> None:
