@@ -13,6 +13,8 @@ from latentkit.data.pixels import resize, to_channels, unit
 from latentkit.latent.cluster import kmeans
 from latentkit.priors import GaussianOneHot
 
+_FOR_CENTRES = 5000  # training images that `cluster:` looks at
+
 
 def endpoint(spec: str, source: Source, seed: int) -> Tensor:
     """Turns an endpoint into a latent (1, *Z) on the CPU.
@@ -83,7 +85,8 @@ def _centre(source: Source, number: int, seed: int) -> Tensor:
         return torch.cat([torch.zeros(1, prior.continuous), code], dim=1)
     count = len(source.data.class_names) or 10
     _check_cluster(number, count)
-    return kmeans(source.encode(source.images("train", 5000)[0]), count, seed).centres[[number]]
+    images, _ = source.sample("train", _FOR_CENTRES, seed)
+    return kmeans(source.encode(images), count, seed).centres[[number]]
 
 
 def _check_cluster(number: int, count: int) -> None:

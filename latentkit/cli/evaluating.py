@@ -25,7 +25,7 @@ def evaluate(
         common: options of every verb.
         data: a data YAML, a folder of images or an .npz, instead of the model's own data.
         split: which images.
-        limit: only the first so many.
+        limit: only so many, chosen at random.
         features: what images are compared in: encoder, classifier (trained on the data's labels),
             inception (where its weights are) or package.module:callable (default: the model's own
             encoder; without one, classifier).
@@ -40,13 +40,15 @@ def evaluate(
     at_least(1, limit=limit, importance_samples=importance_samples)
     at_least(2, samples=samples)
     results, source = Results("evaluate", common, (".json",)), open_source(model, common, data)
-    images, labels = source.images(split, limit)
+    images, labels = source.sample(split, limit, common.seed)
     space = open_space(source, features, common.seed)
     if space is not None:
         space.read(images[:1], source.device)  # finds a mistake before the work, not after it
     counts = samples, importance_samples
     numbers, settings = measure(source, images, labels, space, counts, common.seed)
     settings |= {"split": split, "images": len(images), "data": data or "the model's own"}
+    settings["images_in_split"] = len(source.data.split(split))
+    settings["fewer_than_all"] = "random rows, by the seed"  # wherever a count says so
     results.finish(numbers, source, **settings)
 
 

@@ -15,6 +15,10 @@ from latentkit.metrics.fixed_factor import beta_vae, factor_vae
 _SCENES = 4000  # that MIG, SAP and DCI are measured on
 _VOTES, _GROUP, _PAIRS = 500, 32, 16  # of the scores with one factor held fixed
 _BINS = 20
+_PREDICTORS = {
+    "dci_predictor": "gradient boosting, 100 trees of depth 3",
+    "sap_predictor": "linear SVM, C 0.01, of the shape; squared correlation of amounts",
+}
 _SHAPE = FACTORS.index("shape")  # a kind; all other factors are amounts
 
 
@@ -25,8 +29,9 @@ def disentanglement(
     represent = _Represent(source, data.size, _SCENES + 2 * _VOTES * _GROUP + 1000)
     factors = sample_factors(_SCENES, torch.Generator().manual_seed(seed))
     latents = represent(factors)
-    settings = {"factor_scenes": _SCENES, "factor_votes": _VOTES, "mig_bins": _BINS}
-    settings |= {"factor_vae_batch": _GROUP, "beta_vae_pairs": _PAIRS}
+    settings: dict[str, Any] = {"factor_scenes": _SCENES, "factor_votes": _VOTES, "mig_bins": _BINS}
+    settings |= {"factor_vae_batch": _GROUP, "beta_vae_pairs": _PAIRS, **_PREDICTORS}
+    settings["dci_sap_fitted_scenes"] = _SCENES // 2  # and measured on the others
     if not (latents.std(0) > 0).any():
         raise ValueError(f"expected latents that vary over scenes, {source.name} gives one latent")
     factors[:, _SHAPE] = shape_index(factors).float()

@@ -5,7 +5,7 @@ of the name of every number that rests on them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -32,11 +32,13 @@ class Space:
         name: short, part of the numbers' names.
         of: images (n, C, *S) -> features (n, ...), on the model's device.
         numbers: what is known of its quality.
+        settings: how it was made.
     """
 
     name: str
     of: Callable[[Tensor], Tensor]
     numbers: dict[str, float]
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def flat(self, images: Tensor) -> Tensor:
         """(n, C, *S) -> (n, F), refusing what are no features."""
@@ -140,8 +142,10 @@ def _classifier(source: Source, seed: int) -> Space:
         units: Tensor = network.hidden(network.stages(2 * batch - 1))
         return units
 
-    right = _held_out_accuracy(source, network)
-    return Space(f"classifier{_HIDDEN}", hidden, right)
+    right, how = _held_out_accuracy(source, network, seed)
+    how |= {"classifier_steps": _STEPS, "classifier_batch": min(_CLASSIFIER_BATCH, len(x))}
+    how["classifier_images"] = len(x)
+    return Space(f"classifier{_HIDDEN}", hidden, right, how)
 
 
 def _labelled(source: Source) -> bool:
@@ -163,15 +167,17 @@ def _train(network: ConvEncoder, x: Tensor, y: Tensor, generator: torch.Generato
     network.eval().requires_grad_(requires_grad=False)
 
 
-def _held_out_accuracy(source: Source, network: ConvEncoder) -> dict[str, float]:
+def _held_out_accuracy(
+    source: Source, network: ConvEncoder, seed: int
+) -> tuple[dict[str, float], dict[str, Any]]:
     """How well the classifier does on validation images: poor ones make poor features."""
-    x, y = source.images("val", _FOR_CLASSIFIER)
+    x, y = source.sample("val", _FOR_CLASSIFIER, seed)
     x, y = x[y >= 0], y[y >= 0]
     if not len(y):
-        return {}
+        return {}, {}
     found = [network(batch.to(source.device)).argmax(1).cpu() for batch in torch.split(x, BATCH)]
     share = (torch.cat(found) == y).double().mean().item()
-    return {f"classifier{_HIDDEN}_val_accuracy": share}
+    return {f"classifier{_HIDDEN}_val_accuracy": share}, {"classifier_val_images": len(y)}
 
 
 class _Inception(nn.Module):

@@ -7,7 +7,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from latentkit.cli.features import Space
-from latentkit.cli.sources import BATCH, Source
+from latentkit.cli.sources import BATCH, Source, random_rows
 from latentkit.metrics.bootstrap import mean_interval
 from latentkit.metrics.coverage import density_coverage, precision_recall
 from latentkit.metrics.frechet import frechet_distance
@@ -28,17 +28,15 @@ def compare(
     """Numbers and settings: distances, shares and path length in the space's features."""
     count = samples or min(_MOST, len(images))
     settings: dict[str, Any] = {"generated_images": count, "real_images": min(count, len(images))}
-    real = space.read(images[:count], source.device)
+    real = space.read(images[random_rows(len(images), count, seed)], source.device)
     fake = space.read(source.decode(source.prior_sample(count, seed)), source.device)
     name = _full_name(space, real)
-    settings |= {"features": name, "feature_size": real.shape[1]}
+    settings |= {"features": name, "feature_size": real.shape[1], **space.settings}
     numbers: dict[str, Any] = dict(space.numbers)
     if min(len(real), len(fake)) > 1:
         numbers[f"frechet_{name}"] = frechet_distance(real, fake)
-        mean, spread = kernel_distance(real, fake, _SUBSETS, _SUBSET, seed)
-        numbers |= {f"kernel_{name}": mean, f"kernel_{name}_sd": spread}
-        size = min(_SUBSET, len(real), len(fake))
-        settings |= {"kernel_subsets": _SUBSETS, "kernel_subset_size": size}
+        found, how = _kernel(real, fake, name, seed)
+        numbers, settings = numbers | found, settings | how
     if min(len(real), len(fake)) > _DENSITY_K:
         numbers |= _shares(real, fake, name)
         settings |= {"precision_recall_k": _FIDELITY_K, "density_coverage_k": _DENSITY_K}
@@ -47,6 +45,19 @@ def compare(
     if lengths.isfinite().all():
         numbers[f"ppl_{name}_ci95"] = list(mean_interval(lengths, seed=seed))
     return numbers, settings | how
+
+
+def _kernel(
+    real: Tensor, fake: Tensor, name: str, seed: int
+) -> tuple[dict[str, float], dict[str, int]]:
+    """Kernel distance with, if the subsets differ on both sides, its deviation over them."""
+    size = min(_SUBSET, len(real), len(fake))
+    subsets = 1 if size == max(len(real), len(fake)) else _SUBSETS
+    mean, spread = kernel_distance(real, fake, subsets, size, seed)
+    numbers = {f"kernel_{name}": mean}
+    if size < min(len(real), len(fake)):
+        numbers[f"kernel_{name}_sd"] = spread
+    return numbers, {"kernel_subsets": subsets, "kernel_subset_size": size}
 
 
 def _full_name(space: Space, features: Tensor) -> str:

@@ -11,7 +11,7 @@ from latentkit.cli.clusters import agreement
 from latentkit.cli.factors import disentanglement
 from latentkit.cli.features import Space
 from latentkit.cli.generated import compare
-from latentkit.cli.sources import BATCH, Source
+from latentkit.cli.sources import BATCH, Source, random_rows
 from latentkit.data.shapes import Shapes
 from latentkit.latent.cluster import kmeans
 from latentkit.metrics.clustering import intervals
@@ -19,7 +19,9 @@ from latentkit.metrics.reconstruction import WINDOW, mse, psnr, ssim
 from latentkit.models.vae import VAE
 
 RESAMPLES = 1000  # of the bootstrap
+_RESTARTS = 10  # of K-means
 _FOR_PCA = 10_000  # training images that the baseline is fitted on
+_FOR_LOGITS = 1000  # images, and as many generated ones
 
 
 def measure(
@@ -50,7 +52,7 @@ def measure(
     if space is not None and hasattr(model, "decode") and hasattr(model, "prior"):
         parts.append(compare(source, space, images, samples[0], seed))
     if hasattr(model, "discriminate") and hasattr(model, "prior"):
-        parts.append((_realness(source, images, seed), {}))
+        parts.append(_realness(source, images, seed))
     if not parts:
         raise ValueError(f"{source.name} has neither encode nor discriminate: nothing to measure")
     numbers: dict[str, Any] = {"images": len(images)}
@@ -64,37 +66,41 @@ def _of_encoder(
     source: Source, images: Tensor, labels: Tensor, seed: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     latents = source.encode(images).flatten(1)
-    numbers: dict[str, Any] = {}
+    numbers, settings = _clustering(source, images, latents, labels, seed)
     if hasattr(source.model, "decode"):
-        numbers |= _reconstruction(source, images, latents.shape[1])
-    clusters = _clustering(source, images, latents, labels, seed)
-    return numbers | clusters, {"bootstrap_resamples": RESAMPLES} if clusters else {}
+        found, how = _reconstruction(source, images, latents.shape[1], seed)
+        numbers, settings = found | numbers, how | settings
+    return numbers, settings
 
 
-def _reconstruction(source: Source, images: Tensor, dim: int) -> dict[str, float]:
+def _reconstruction(
+    source: Source, images: Tensor, dim: int, seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
     decoded = source.decode(source.encode(images))
     numbers = {"mse": mse(decoded, images).mean().item()}
     numbers["psnr_db"] = psnr(decoded, images).mean().item()
     if images.ndim in {4, 5} and min(images.shape[2:]) >= WINDOW:
         numbers["ssim"] = ssim(decoded, images).mean().item()
-    train = source.images("train", _FOR_PCA)[0].flatten(1).numpy()
-    if dim <= min(train.shape):
-        pca = PCA(dim, random_state=0).fit(train)
-        flat = images.flatten(1).numpy()
-        rebuilt = pca.inverse_transform(pca.transform(flat))
-        numbers["mse_of_pca_of_equal_size"] = float(((rebuilt - flat) ** 2).mean())
-    return numbers
+    train = source.sample("train", _FOR_PCA, seed)[0].flatten(1).numpy()
+    if dim > min(train.shape):
+        return numbers, {}
+    pca = PCA(dim, random_state=0).fit(train)
+    flat = images.flatten(1).numpy()
+    rebuilt = pca.inverse_transform(pca.transform(flat))
+    numbers["mse_of_pca_of_equal_size"] = float(((rebuilt - flat) ** 2).mean())
+    return numbers, {"pca_images": len(train)}
 
 
 def _clustering(
     source: Source, images: Tensor, latents: Tensor, labels: Tensor, seed: int
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     if not (labels >= 0).any():
-        return {}
+        return {}, {}
     count = len(source.data.class_names) or int(labels.max()) + 1
     if count > len(latents):
-        return {}
-    numbers = _agreement("kmeans", labels, kmeans(latents, count, seed).labels, seed)
+        return {}, {}
+    found = kmeans(latents, count, seed, _RESTARTS).labels
+    numbers = _agreement("kmeans", labels, found, seed)
     if hasattr(source.model, "cluster"):
         with torch.no_grad():
             batches = [
@@ -103,7 +109,8 @@ def _clustering(
         own = torch.cat(batches).cpu()
         numbers |= _agreement("encoder", labels, own, seed)
         numbers["encoder_clusters_used"] = int(own.bincount().count_nonzero())
-    return numbers
+    settings = {"kmeans_clusters": count, "kmeans_restarts": _RESTARTS}
+    return numbers, settings | {"bootstrap_resamples": RESAMPLES, "nmi_ari_ci95": "jackknife"}
 
 
 def _agreement(method: str, labels: Tensor, clusters: Tensor, seed: int) -> dict[str, Any]:
@@ -118,10 +125,12 @@ def _agreement(method: str, labels: Tensor, clusters: Tensor, seed: int) -> dict
 
 
 @torch.no_grad()
-def _realness(source: Source, images: Tensor, seed: int) -> dict[str, float]:
-    fake = source.decode(source.prior_sample(min(len(images), 1000), seed))
+def _realness(source: Source, images: Tensor, seed: int) -> tuple[dict[str, float], dict[str, int]]:
+    rows = random_rows(len(images), _FOR_LOGITS, seed)
+    fake = source.decode(source.prior_sample(len(rows), seed))
     judge = source.model.discriminate
-    return {
-        "logit_real": judge(images[: len(fake)].to(source.device)).mean().item(),
+    numbers = {
+        "logit_real": judge(images[rows].to(source.device)).mean().item(),
         "logit_fake": judge(fake.to(source.device)).mean().item(),
     }
+    return numbers, {"logit_images": len(rows)}

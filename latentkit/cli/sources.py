@@ -120,6 +120,15 @@ class Source:
         chosen = self.data.split(split)
         return chosen[slice(0, len(chosen) if limit is None else limit)]
 
+    def sample(self, split: Split, n: int | None, seed: int) -> tuple[Tensor, Tensor]:
+        """`n` random images (n, C, *S) of a split, or all, in their order, and their labels (n,).
+
+        The first ones are not like the others: folders are sorted by class, and in MNIST's test
+        images the writers change in the middle.
+        """
+        chosen = self.data.split(split)
+        return chosen[random_rows(len(chosen), n, seed)]
+
     def prior_sample(self, n: int, seed: int) -> Tensor:
         """`n` latents of the model's prior, on the CPU."""
         self.require("prior")
@@ -232,6 +241,14 @@ def _watched(batches: Sequence[Tensor], what: str) -> Iterable[Tensor]:
     """The batches, with a progress bar where there are many."""
     bar: Iterable[Tensor] = tqdm(batches, desc=what, leave=False, disable=len(batches) < 20)
     return bar
+
+
+def random_rows(total: int, n: int | None, seed: int) -> Tensor:
+    """`n` different row numbers below `total`, sorted; all for None or where `n` is no fewer."""
+    if n is None or n >= total:
+        return torch.arange(total)
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    return order[:n].sort().values
 
 
 def at_least(least: int, **numbers: int | None) -> None:

@@ -1,8 +1,9 @@
-"""How far would a number move with other samples of the same kind? Percentile bootstrap.
+"""How far would a number move with other samples of the same kind? Percentile bootstrap, jackknife.
 
 Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 1979.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,46 @@ def multinomial(
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(total, counts.ravel() / total, size=resamples)
     return drawn.reshape(resamples, *counts.shape)
+
+
+def jackknife(
+    counts: npt.NDArray[np.int64], score: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+) -> tuple[float, float]:
+    """A score of counts without its bias, and its standard error, by leaving out one sample each.
+
+    Quenouille, "Notes on bias in estimation", Biometrika 1956; Tukey's variance. For scores that
+    are smooth in the counts, which a maximum is not.
+
+    Args:
+        counts: (...) samples in each cell, at least two in all.
+        score: (B, ...) tables of counts -> (B,).
+
+    Returns:
+        The corrected score, which may be out of the score's range, and its standard error.
+
+    Raises:
+        ValueError: if there are fewer than two samples.
+    """
+    flat, total = counts.ravel(), int(counts.sum())
+    if total < 2:
+        raise ValueError(f"expected two samples or more, got {total}")
+    cells = flat.nonzero()[0]
+    rows = max(1, _CHUNK // flat.size)
+    parts = [
+        score(_one_less(flat, cells[start : start + rows]).reshape(-1, *counts.shape))
+        for start in range(0, len(cells), rows)
+    ]
+    values, share = np.concatenate(parts), flat[cells] / total
+    mean = share @ values
+    error = np.sqrt((total - 1) * (share @ (values - mean) ** 2))
+    return float(total * score(counts[None])[0] - (total - 1) * mean), float(error)
+
+
+def _one_less(flat: npt.NDArray[np.int64], cells: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+    """(M,) counts and B of their places -> (B, M), each with one sample of its cell left out."""
+    left = np.tile(flat, (len(cells), 1))
+    left[np.arange(len(cells)), cells] -= 1
+    return left
 
 
 def mean_interval(values: Tensor, resamples: int = 1000, seed: int = 0) -> tuple[float, float]:

@@ -5,7 +5,7 @@ The number -1 as a cluster is noise, as HDBSCAN calls it: no label can name it, 
 as wrong in ACC and purity; to NMI and ARI it is one more cluster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +15,7 @@ from scipy.special import entr
 from sklearn import metrics
 from torch import Tensor
 
-from latentkit.metrics.bootstrap import interval, multinomial
+from latentkit.metrics.bootstrap import interval, jackknife, multinomial
 
 Table: TypeAlias = npt.NDArray[np.int64]
 Places: TypeAlias = npt.NDArray[np.intp]
@@ -92,17 +92,24 @@ def ari(labels: Labels, clusters: Labels) -> float:
 def intervals(
     labels: Labels, clusters: Labels, resamples: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """95 % percentile bootstrap intervals of the four scores, over samples.
+    """95 % intervals of the four scores, over samples.
 
-    The clusters stay as they were found, and so do their names in ACC and purity, which would fit
-    each resample anew: the interval is about other samples, not about other runs of the
-    clustering. A resample holds some samples twice, and those agree: with few samples the
-    intervals of NMI and ARI lie too high, even above the score.
+    They are about other samples under the clusters as they were found, not about other runs of the
+    clustering; what they should hold is the score of endlessly many samples. Few samples flatter
+    all but ARI: a table has chance agreement in it, and names are fitted to it. A percentile
+    bootstrap flatters once more. So NMI and ARI have the jackknife's corrected score with 1.96
+    standard errors about it; ACC and purity a bootstrap under the names found, less what names
+    fitted to each resample gain. With few samples an interval may lie below its score.
+
+    Of 10 clusters and 10 labels the intervals held the true score in 92 to 97 % of simulations (150
+    to 500 a case) with 10,000 samples. With 363 it was 91 to 98 %, except for NMI above 0.6 (88 to
+    91 %), 0.85 (73 to 85 %) and 0.95 (65 to 78 %) and ARI above 0.95 (87 %): they lie too high
+    there, since the rare errors that make the difference were not seen.
 
     Args:
         labels: (N,) the truth.
         clusters: (N,) the clusters found.
-        resamples: number of bootstrap resamples.
+        resamples: number of bootstrap resamples, of ACC and purity.
         seed: of the resamples.
 
     Returns:
@@ -114,19 +121,43 @@ def intervals(
     # All four depend on the table of counts alone, so that is what is resampled.
     table, real = _contingency(labels, clusters)
     tables = multinomial(table, resamples, seed)
-    found = {
-        "acc": _shares(tables, _naming(table, real)),
-        "purity": _shares(tables, (table[:, real].argmax(0), real)),
-        "nmi": _nmis(tables),
-        "ari": _aris(tables),
+    named, commonest = _naming(table, real), (table[:, real].argmax(0), real)
+    return {
+        "acc": _without_fit(tables, named, _named(tables, real)),
+        "purity": _without_fit(tables, commonest, tables[:, :, real].max(1).sum(1)),
+        "nmi": _corrected(table, _nmis, 0.0),
+        "ari": _corrected(table, _aris, -0.5),
     }
-    return {name: interval(values) for name, values in found.items()}
 
 
-def _shares(tables: Table, right: tuple[Places, Places]) -> npt.NDArray[np.float64]:
-    """(B, L, K) and the rows and columns of the cells that count as right -> (B,)."""
-    shares: npt.NDArray[np.float64] = tables[:, *right].sum(1) / tables.sum((1, 2))
-    return shares
+def _named(tables: Table, real: Places) -> Table:
+    """(B, L, K) -> (B,) samples that are right under the best naming for each table."""
+    return np.array([table[_naming(table, real)].sum() for table in tables])
+
+
+def _without_fit(tables: Table, right: tuple[Places, Places], fitted: Table) -> tuple[float, float]:
+    """The interval of a share of samples.
+
+    Args:
+        tables: (B, L, K) resamples.
+        right: rows and columns of the cells that count as right.
+        fitted: (B,) samples that count as right where that is fitted to each resample.
+    """
+    total = tables[0].sum()
+    shares = tables[:, *right].sum(1) / total
+    low, high = interval(shares - (fitted / total - shares).mean())
+    return max(0.0, low), max(0.0, high)
+
+
+def _corrected(
+    table: Table, score: Callable[[Table], npt.NDArray[np.float64]], least: float
+) -> tuple[float, float]:
+    """The interval of a score from `least` to 1; one sample says nothing of others."""
+    if table.sum() < 2:
+        return least, 1.0
+    middle, error = jackknife(table, score)
+    low, high = np.clip([middle - 1.96 * error, middle + 1.96 * error], least, 1)
+    return float(low), float(high)
 
 
 def _nmis(tables: Table) -> npt.NDArray[np.float64]:

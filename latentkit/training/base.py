@@ -165,6 +165,23 @@ class Training(pl.LightningModule, ABC):
             for group in optimizer.param_groups:
                 group.update({k: v for k, v in optimizer.defaults.items() if k in group})
 
+    def on_validation_start(self) -> None:
+        """Lets all processes judge one model."""
+        self._share_buffers()
+
+    def on_train_epoch_end(self) -> None:
+        """Lets all processes end with one model."""
+        self._share_buffers()
+
+    def _share_buffers(self) -> None:
+        """Gives all processes the first one's: batch norm has seen other images in each.
+
+        Torch does so before every training batch, but not after the last one.
+        """
+        if process()[1] > 1:
+            for buffer in self.buffers():
+                distributed.broadcast(buffer, 0)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what `latentkit.load` needs to rebuild the model."""
         about = {**self.about, "iteration": int(self.iteration)}

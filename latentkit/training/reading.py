@@ -1,4 +1,8 @@
-"""Which iterations' values somebody reads: logging the others would only cost time."""
+"""Which iterations' values somebody reads: logging the others would only cost time.
+
+A callback that reads `callback_metrics` in `on_train_batch_start` is not among the readers: it may
+get those of an iteration before the latest.
+"""
 
 import math
 import time

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor
 
 from latentkit.store import CHECKPOINT_FILE, atomic
 from latentkit.training.reading import reported
@@ -23,12 +25,13 @@ class Checkpoints(Checkpoint):
     been: data order and noise are keyed by epoch and iteration, and the loader goes on in the
     middle of an epoch. So does a run that ended within an epoch (`max_steps`, `max_time`, a
     callback that stops it) and is given more to do, from this checkpoint or somebody else's.
-    Validations by the clock (`val_check_interval` as a time) come when they come, and are not
-    repeated alike.
+    With `accumulate_grad_batches` a checkpoint between two steps holds the gradients so far;
+    several processes go on from their mean, which is the same up to rounding. Validations by the
+    clock (`val_check_interval` as a time) come when they come, and are not repeated alike.
 
     Args:
         minutes: between checkpoints within an epoch; at its end there always is one. None is made
-            at iterations that are logged, so set `log_every_n_steps` to 2 or more.
+            at iterations that are logged or take no step, so set `log_every_n_steps` to 2 or more.
     """
 
     def __init__(self, minutes: float = 10.0) -> None:
@@ -36,6 +39,7 @@ class Checkpoints(Checkpoint):
             raise ValueError(f"expected minutes above 0, got {minutes}")
         self.minutes = minutes
         self._saved, self._max_steps = 0.0, -1
+        self._gradients: dict[str, Tensor] = {}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Hides `max_steps` while Lightning restores its counters.
@@ -45,8 +49,9 @@ class Checkpoints(Checkpoint):
         self._max_steps = trainer.max_steps
         trainer.fit_loop.epoch_loop.max_steps = -1
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Saves the untrained model, so that a run killed early can be repeated, too."""
+        _give_gradients(pl_module, self._gradients)
         trainer.fit_loop.epoch_loop.max_steps = self._max_steps
         self._saved = time.monotonic()
         start, folder = trainer.ckpt_path, folder_of(trainer)
@@ -65,9 +70,10 @@ class Checkpoints(Checkpoint):
     ) -> None:
         """Saves when it is time, but not where Lightning has something left to do after this hook.
 
-        A resumed run would pass over the validation that follows the batch, or its logging.
+        A resumed run would pass over the validation that follows the batch, or its logging. Nor is
+        there a need for one between the batches whose gradients make up one step.
         """
-        if reported(trainer):
+        if reported(trainer) or trainer.fit_loop.epoch_loop._should_accumulate():
             return
         due = time.monotonic() - self._saved >= 60 * self.minutes
         if trainer.strategy.broadcast(due) if trainer.world_size > 1 else due:
@@ -80,19 +86,30 @@ class Checkpoints(Checkpoint):
     def on_save_checkpoint(
         self,
         trainer: pl.Trainer,
-        pl_module: pl.LightningModule,  # noqa: ARG002
+        pl_module: pl.LightningModule,
         checkpoint: dict[str, Any],
     ) -> None:
-        """Corrects the counters of a run that was stopped within an epoch.
+        """Corrects the counters of a run that was stopped within an epoch; adds its gradients.
 
         Lightning ends that epoch, and would begin the next one on resuming.
         """
         loop: Any = trainer.fit_loop
+        if loop.epoch_loop._should_accumulate():
+            checkpoint["gradients"] = _gradients(trainer, pl_module)
         batches, epochs = loop.epoch_loop.batch_progress.current, loop.epoch_progress.current
         within = batches.ready > 0 and not loop.epoch_loop._num_ready_batches_reached()
         if within and epochs.processed == epochs.ready:
             stepped = not loop.epoch_loop._should_accumulate()
             _reopen_epoch(checkpoint["loops"]["fit_loop"], stepped)
+
+    def on_load_checkpoint(
+        self,
+        trainer: pl.Trainer,  # noqa: ARG002
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Keeps the gradients of a step that was not complete until the training starts."""
+        self._gradients = checkpoint.get("gradients", {})
 
     def _save(self, trainer: pl.Trainer) -> None:
         folder = folder_of(trainer)
@@ -108,6 +125,19 @@ class Checkpoints(Checkpoint):
             if last.exists():
                 last.replace(folder / PREVIOUS_FILE)
             unfinished.replace(last)
+
+
+def _gradients(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Tensor]:
+    """What the batches since the last step gave, by parameter, averaged over processes."""
+    own = {k: p.grad.clone() for k, p in module.named_parameters() if p.grad is not None}
+    return {k: trainer.strategy.reduce(v, reduce_op="mean") for k, v in own.items()}
+
+
+def _give_gradients(module: pl.LightningModule, gradients: dict[str, Tensor]) -> None:
+    for name, parameter in module.named_parameters():
+        if name in gradients:
+            parameter.grad = torch.empty_like(parameter).copy_(gradients[name])
+    gradients.clear()
 
 
 def _reopen_epoch(loop: dict[str, Any], stepped: bool) -> None:

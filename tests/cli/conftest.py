@@ -138,6 +138,12 @@ def ok(typed):
     return run
 
 
+def random_part(images, n, seed=0):
+    """`n` random rows of a split, in order."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    return images[sorted(order[:n].tolist())]
+
+
 def result(path):
     """Reads a result.json strictly: NaN and infinity are no JSON."""
 

@@ -13,19 +13,25 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 
 from tests.cli.mistakes import CONFIG
 
-WORDS = ("--trainer.max_epochs", "8", "--trainer.log_every_n_steps", "2")
-LONGEST = 1.0  # seconds from the first checkpoint to the kill: about as long as a run takes
+NAMES = ("vae", "clustergan", "warming")
+EPOCHS, BATCHES = 8, 18  # of 64 images
+WORDS = ("--trainer.max_epochs", str(EPOCHS), "--trainer.log_every_n_steps", "2")
+WARMUP = 60  # iterations of 144, so that it ends within an epoch
+LONGEST = 0.05  # seconds from the wanted iteration to the kill: a few iterations, writes and all
 OFTEN = ("--checkpoints.minutes", "0.0005")  # nearly after every batch: kills hit writes, too
 
 
 def write_configs(folder):
-    """Writes vae.yaml and clustergan.yaml: eight epochs of 18 batches."""
+    """Writes vae.yaml, clustergan.yaml and, with a warm-up, warming.yaml."""
     config = CONFIG.replace("batch_size: 512", "batch_size: 64").rstrip()[:-1]
     config += ", enable_progress_bar: false, enable_model_summary: false}\n"
     gan = config.replace("training.vae.VAE", "training.clustergan.ClusterGAN")
     gan = gan.replace("models.vae.VAE", "models.clustergan.ClusterGAN")
+    gan = gan.replace("latent_dim: 2, ", "")
+    warm = f"    consistency: 1.0\n    warmup: {WARMUP}\n    model:"
     (folder / "vae.yaml").write_text(config)
-    (folder / "clustergan.yaml").write_text(gan.replace("latent_dim: 2, ", ""))
+    (folder / "clustergan.yaml").write_text(gan)
+    (folder / "warming.yaml").write_text(gan.replace("    model:", warm))
 
 
 def _main(folder, words):
@@ -53,22 +59,30 @@ def finish(folder, *words):
     assert process.exitcode == 0
 
 
-def kill(folder, name, seconds, *words):
-    """Starts the command and kills it so long after its first checkpoint; says what was left."""
-    run = folder / "checkpoints" / name / "version_0"
-    before = time.time()
-    process = start(folder, *words)
-    while process.is_alive() and not _newer(run / "last.ckpt", before):
+def kill(folder, name, iteration, seconds, *words):
+    """Starts the command and kills it so long after a checkpoint of `iteration` or later.
+
+    Returns:
+        The files that were left, and whether it was killed before its end.
+    """
+    run, process = folder / "checkpoints" / name / "version_0", start(folder, *words)
+    while process.is_alive() and reached(run) < iteration:
         time.sleep(0.002)
     process.join(seconds)
     if process.is_alive():
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-    return sorted(p.name for p in run.iterdir())
+    return sorted(p.name for p in run.iterdir()), process.exitcode == -signal.SIGKILL
 
 
-def _newer(path, moment):
-    return path.exists() and path.stat().st_mtime > moment
+def reached(run):
+    """The iteration of the newest checkpoint; -1 where there is none yet."""
+    for path in (run / "last.ckpt", run / "previous.ckpt"):
+        try:
+            return int(torch.load(path, weights_only=True)["state_dict"]["iteration"])
+        except FileNotFoundError:  # for a moment between two renamings
+            continue
+    return -1
 
 
 def scalars(run):
@@ -107,19 +121,32 @@ def checkpoint(run):
     return {key: content[key] for key in COMPARED}
 
 
-def trial(folder: Path, whole: Path, name: str, seed: int) -> str:
+def trial(folder: Path, whole: Path, name: str, part: int, parts: int) -> tuple[str, int]:
     """Kills a run at a random moment, goes on, and compares with an uninterrupted run.
 
+    Args:
+        folder: of the run.
+        whole: folder of the uninterrupted run.
+        name: of the config.
+        part: of equal parts of the run, the one that the moment lies in.
+        parts: how many.
+
     Returns:
-        What differs; empty if nothing does.
+        What differs, empty if nothing does; and the epoch, from 0, of the newest checkpoint that
+        was left, -1 where the run had ended.
     """
     folder.mkdir(parents=True)
     write_configs(folder)
-    moment = random.Random(seed).uniform(0, LONGEST)
-    left = kill(folder, name, moment, "fit", "--config", f"{name}.yaml", *WORDS, *OFTEN)
-    finish(folder, "fit", "--config", f"{name}.yaml", *WORDS, *OFTEN, "--ckpt_path", "last")
-    wrong = compared(folder / "checkpoints" / name / "version_0", whole)
-    return f"killed after {moment:.2f} s, left {left}: {wrong}" if wrong else ""
+    chance = random.Random(f"{name} {part} {parts}")
+    iteration = int((part + chance.random()) / parts * EPOCHS * BATCHES)
+    words = ("fit", "--config", f"{name}.yaml", *WORDS, *OFTEN)
+    left, killed = kill(folder, name, iteration, chance.uniform(0, LONGEST), *words)
+    run = folder / "checkpoints" / name / "version_0"
+    last = reached(run)
+    finish(folder, *words, "--ckpt_path", "last")
+    wrong = compared(run, whole)
+    text = f"wanted {iteration}, killed at {last}, left {left}: {wrong}" if wrong else ""
+    return text, last // BATCHES if killed else -1
 
 
 def compared(run, whole):

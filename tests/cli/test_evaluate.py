@@ -6,11 +6,11 @@ import torch
 from torchvision.models import inception_v3
 
 import latentkit
-from latentkit.cli import factors, features
+from latentkit.cli import bounds, factors, features, generated, scores, sources
 from latentkit.losses.elbo import kl_to_standard_normal
 from latentkit.metrics.frechet import frechet_distance
 from latentkit.metrics.reconstruction import ssim
-from tests.cli.conftest import result
+from tests.cli.conftest import random_part, result
 
 MODELS = """
 import torch
@@ -51,7 +51,7 @@ def numbers(ok, place):
 @torch.no_grad()
 def test_a_vae_is_bounded_compared_and_clustered(numbers, digits):
     found, settings, printed = numbers("vae.safetensors", "--limit", 40)
-    x, _ = digits.split("test")[:40]
+    x, _ = random_part(digits.split("test"), 40)
     model = latentkit.load("vae.safetensors")
     kl = kl_to_standard_normal(*model.posterior(x)).mean(0)
     assert found["kl_nats_per_dimension"] == pytest.approx(kl.tolist(), rel=1e-4)
@@ -62,6 +62,14 @@ def test_a_vae_is_bounded_compared_and_clustered(numbers, digits):
     assert settings["features"] == "encoder6"
     assert settings["generated_images"] == settings["real_images"] == 40
     assert settings["ppl_epsilon"] == 0
+    assert settings["fewer_than_all"] == "random rows, by the seed"
+    assert (settings["images"], settings["images_in_split"]) == (40, len(digits.split("test")))
+    assert settings["pca_images"] == len(digits.split("train"))
+    assert (settings["elbo_samples"], settings["elbo_images"]) == (1, 40)
+    assert (settings["kmeans_clusters"], settings["kmeans_restarts"]) == (10, 10)
+    assert settings["active_unit_variance_above"] == 0.01
+    assert "kernel_encoder6_sd" not in found  # all subsets are the whole
+    assert settings["kernel_subsets"] == 1
     for name in ("frechet", "kernel", "precision", "recall", "density", "coverage", "ppl"):
         assert np.isfinite(found[f"{name}_encoder6"])
         assert f"  {name}_encoder6: " in printed
@@ -93,7 +101,7 @@ def test_features_of_the_user_name_the_numbers(numbers, digits):
     found, settings, _ = numbers(*words)
     model = latentkit.load("dcgan.safetensors")
     z = model.prior.sample(30, generator=torch.Generator().manual_seed(0))
-    real = digits.split("test")[:30][0].flatten(1)
+    real = random_part(digits.split("test"), 30)[0].flatten(1)
     expected = frechet_distance(real, model.decode(z).flatten(1))
     assert found["frechet_spaces.pixels"] == pytest.approx(expected, rel=1e-3)
     assert settings["features"] == "spaces.pixels"
@@ -113,13 +121,17 @@ def test_paths_between_codes_of_a_clustergan_are_straight(numbers):
     assert numbers("clustergan.safetensors", "--limit", 20)[1]["ppl_path"] == "lerp"
 
 
-def test_an_own_classifier_knows_the_labels(numbers, monkeypatch):
+def test_an_own_classifier_knows_the_labels(numbers, monkeypatch, digits):
     monkeypatch.setattr(features, "_STEPS", 300)
     words = ["dcgan.safetensors", "--features", "classifier", "--limit", 40]
     first, settings, _ = numbers(*words)
     assert first["classifier64_val_accuracy"] > 0.9
     assert first["frechet_classifier64"] > 0
     assert settings["feature_size"] == 64
+    assert settings["classifier_steps"] == 800
+    assert settings["classifier_images"] == len(digits.split("train"))
+    assert settings["classifier_val_images"] == len(digits.split("val"))
+    assert settings["logit_images"] == 40
     assert numbers(*words)[0] == first
     default = numbers("dcgan.safetensors", "--limit", 40)  # this model has no encoder
     assert default[0] == first
@@ -146,6 +158,9 @@ def test_known_factors_are_scored(numbers, place, monkeypatch):
     for name in names | {"factor_vae_score", "beta_vae_score"}:
         assert 0 <= found[name] <= 1
     assert settings["factor_scenes"] == 200
+    assert settings["dci_sap_fitted_scenes"] == 100
+    assert "gradient boosting" in settings["dci_predictor"]
+    assert "linear SVM" in settings["sap_predictor"]
 
 
 def test_data_without_factors_have_no_such_scores(numbers):
@@ -156,3 +171,75 @@ def test_a_single_image_is_measured_as_far_as_possible(numbers):
     found = numbers("vae.safetensors", "--limit", 1)[0]
     assert "mse" in found
     assert "frechet_encoder6" not in found
+
+
+def test_random_rows_are_a_sorted_part_by_the_seed():
+    rows = sources.random_rows(100, 30, 0)
+    assert rows.tolist() == sorted(set(rows.tolist()))
+    assert len(rows) == 30
+    assert rows.max() > 80
+    assert torch.equal(rows, sources.random_rows(100, 30, 0))
+    assert not torch.equal(rows, sources.random_rows(100, 30, 1))
+    for all_of_them in (None, 100, 200):
+        assert torch.equal(sources.random_rows(100, all_of_them, 0), torch.arange(100))
+
+
+def test_images_sorted_by_class_are_not_cut_off(place):
+    """Black images first, white ones last: the mean of any random half is about grey."""
+    x = np.concatenate([np.zeros((200, 16, 16)), np.ones((200, 16, 16))]).astype("float32")
+    np.savez(place / "sorted.npz", x=x)
+    source = sources.Source("", None, {}, torch.device("cpu"), "sorted.npz")
+    grey = source.sample("train", 100, 0)[0].mean().item()
+    assert 0.3 < grey < 0.7
+    assert source.images("train", 100)[0].mean().item() in {0, 1}  # the control
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The images that the measures of few images look at, by name."""
+    found = {}
+
+    def watch(module, name, place):
+        real = getattr(module, name)
+
+        def watched(*words):
+            found[name] = words[place]
+            return real(*words)
+
+        monkeypatch.setattr(module, name, watched)
+
+    watch(bounds, "_importance", 2)
+    watch(generated, "_kernel", 0)
+    return found
+
+
+@torch.no_grad()
+def test_measures_of_few_images_take_random_ones(numbers, digits, seen, monkeypatch):
+    monkeypatch.setattr(bounds, "_FOR_BOUND", 10)
+    monkeypatch.setattr(scores, "_FOR_LOGITS", 10)
+    monkeypatch.setattr(scores, "_FOR_PCA", 50)
+    found, settings, _ = numbers("vae.safetensors", "--samples", 25, "--importance-samples", 2)
+    images, model = digits.split("test"), latentkit.load("vae.safetensors")
+    assert torch.equal(seen["_importance"], random_part(images, 10)[0])
+    torch.testing.assert_close(seen["_kernel"], model.encode(random_part(images, 25)[0]))
+    assert settings["iwae_images"] == 10
+    assert settings["elbo_images"] == len(images)
+    bound = found["iwae_log_likelihood_nats"] + found["negative_elbo_nats_of_iwae_images"]
+    assert -2 < bound < 10  # nats between bounds of the same images, up to chance
+    flat = random_part(digits.split("train"), 50)[0].flatten(1).double()
+    axes = torch.linalg.svd(flat - flat.mean(0), full_matrices=False).Vh[:6]
+    held = images[:][0].flatten(1).double() - flat.mean(0)
+    error = (held - held @ axes.T @ axes).square().mean().item()
+    assert settings["pca_images"] == 50
+    assert found["mse_of_pca_of_equal_size"] == pytest.approx(error, rel=1e-3)
+    dcgan, settings, _ = numbers("dcgan.safetensors", "--features", "spaces:pixels")
+    logits = latentkit.load("dcgan.safetensors").discriminate(random_part(images, 10)[0])
+    assert dcgan["logit_real"] == pytest.approx(logits.mean().item(), abs=1e-5)
+    assert settings["logit_images"] == 10
+
+
+def test_the_kernel_distance_of_true_subsets_has_a_deviation(numbers, monkeypatch):
+    monkeypatch.setattr(generated, "_SUBSET", 10)
+    found, settings, _ = numbers("vae.safetensors", "--limit", 20)
+    assert found["kernel_encoder6_sd"] > 0
+    assert (settings["kernel_subsets"], settings["kernel_subset_size"]) == (100, 10)

@@ -3,34 +3,61 @@
 import pytest
 import torch
 
-from tests.cli.killed import OFTEN, WORDS, compared, finish, kill, trial, write_configs
+from latentkit.cli.checkpoints import find_checkpoint
+from tests.cli.killed import (
+    EPOCHS,
+    NAMES,
+    OFTEN,
+    WARMUP,
+    WORDS,
+    compared,
+    finish,
+    kill,
+    trial,
+    write_configs,
+)
 
-each = pytest.mark.parametrize("name", ["vae", "clustergan"])
+each = pytest.mark.parametrize("name", NAMES)
 
 
 @pytest.fixture(scope="module")
 def wholes(tmp_path_factory):
-    """The folder of uninterrupted runs."""
+    """Name -> the folder of its uninterrupted run."""
     folder = tmp_path_factory.mktemp("wholes")
     write_configs(folder)
-    for name in ("vae", "clustergan"):
-        finish(folder, "fit", "--config", f"{name}.yaml", *WORDS)
-    return folder / "checkpoints"
+
+    def whole(name):
+        run = folder / "checkpoints" / name / "version_0"
+        if not run.exists():
+            finish(folder, "fit", "--config", f"{name}.yaml", *WORDS)
+        return run
+
+    return whole
 
 
-@each
+@pytest.mark.parametrize("name", ["vae", "warming"])
 def test_a_killed_run_ends_as_an_uninterrupted_one(wholes, tmp_path, name):
-    assert [trial(tmp_path / f"{k}", wholes / name / "version_0", name, k) for k in range(2)] == [
-        ""
-    ] * 2
+    found = [trial(tmp_path / f"{k}", wholes(name), name, k, 2) for k in range(2)]
+    assert [wrong for wrong, _ in found] == [""] * 2
+    (_, early), (_, late) = found
+    assert 0 <= early < EPOCHS / 2 <= late
 
 
 @pytest.mark.slow
 @each
 def test_so_do_twenty(wholes, tmp_path, name):
-    assert [
-        trial(tmp_path / f"{k}", wholes / name / "version_0", name, k) for k in range(2, 22)
-    ] == [""] * 20
+    found = [trial(tmp_path / f"{k}", wholes(name), name, k, 20) for k in range(20)]
+    assert [wrong for wrong, _ in found] == [""] * 20
+    epochs = {epoch for _, epoch in found}
+    assert len(epochs - {-1, EPOCHS}) >= EPOCHS - 1
+    assert max(epochs) >= EPOCHS - 1
+
+
+def test_a_warm_up_ends_within_the_run(wholes):
+    content = torch.load(wholes("warming") / "last.ckpt", weights_only=True)
+    assert int(content["state_dict"]["iteration"]) > WARMUP
+    assert content["state_dict"]["adopted"]
+    assert content["hyper_parameters"]["warmup"] == WARMUP
 
 
 def middle(folder):
@@ -40,7 +67,7 @@ def middle(folder):
         place = folder / f"{k}"
         place.mkdir()
         write_configs(place)
-        kill(place, "vae", 0.05 + 0.03 * k, *words)
+        kill(place, "vae", 20 + 5 * k, 0.0, *words)
         path = place / "checkpoints/vae/version_0/last.ckpt"
         content = torch.load(path, weights_only=True)
         (place_in_epoch,) = content["loops"]["fit_loop"]["state_dict"]["combined_loader"]
@@ -55,28 +82,31 @@ def test_the_comparison_sees_a_lost_place_in_the_epoch(wholes, tmp_path):
     content["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]["given"] = 0
     torch.save(content, path)
     finish(place, "fit", "--config", "vae.yaml", *WORDS, "--ckpt_path", "last")
-    wrong = compared(path.parent, wholes / "vae/version_0")
+    wrong = compared(path.parent, wholes("vae"))
     assert any("state_dict/model" in w for w in wrong)
     assert any("train/loss" in w for w in wrong)
 
 
-def test_a_truncated_checkpoint_gives_way_to_the_one_before(wholes, tmp_path, capfd):
+def test_a_truncated_checkpoint_gives_way_to_the_one_before(wholes, tmp_path):
     place, path, _ = middle(tmp_path)
     path.write_bytes(path.read_bytes()[:1000])
+    previous = path.with_name("previous.ckpt")
+    with pytest.warns(UserWarning, match=f"going on from {previous}, the one before"):
+        assert find_checkpoint("last", path.parents[1]) == previous
     finish(place, "fit", "--config", "vae.yaml", *WORDS, "--ckpt_path", "last")
-    assert compared(path.parent, wholes / "vae/version_0") == []
+    assert compared(path.parent, wholes("vae")) == []
     assert not list(path.parent.glob(".*"))
 
 
-@each
+@pytest.mark.parametrize("name", ["vae", "clustergan"])
 def test_a_run_killed_in_its_first_epoch_starts_again_from_the_first_checkpoint(
     wholes, tmp_path, name
 ):
     write_configs(tmp_path)
     words = ("fit", "--config", f"{name}.yaml", *WORDS)
-    kill(tmp_path, name, 0.0, *words)  # the checkpoint of the untrained model is there, no other
+    kill(tmp_path, name, 0, 0.0, *words)  # the checkpoint of the untrained model is there, no other
     run = tmp_path / "checkpoints" / name / "version_0"
     saved = torch.load(run / "last.ckpt", weights_only=True)
     assert int(saved["state_dict"]["iteration"]) == 0
     finish(tmp_path, *words, "--ckpt_path", "last")
-    assert compared(run, wholes / name / "version_0") == []
+    assert compared(run, wholes(name)) == []

@@ -12,7 +12,7 @@ from latentkit.cli import main, sampling
 from latentkit.cli.sources import open_data
 from latentkit.latent.two_stage import two_stage
 from latentkit.store import fingerprint, load_directions
-from tests.cli.conftest import SHAPE, SIDE, result
+from tests.cli.conftest import SHAPE, SIDE, random_part, result
 
 PROMISED = {
     "sample dcgan": {"sample.png"},
@@ -429,7 +429,7 @@ def test_augmented_images_can_be_given_back_as_data(ok, place):
 def test_evaluation_beside_pca_of_equal_size(ok, place, digits):
     ok("evaluate", "vae.safetensors", "--limit", 50)
     numbers = result(place / "outputs/evaluate/result.json")["numbers"]
-    model, (x, _) = latentkit.load("vae.safetensors"), digits.split("test")[:50]
+    model, (x, _) = latentkit.load("vae.safetensors"), random_part(digits.split("test"), 50)
     mse = functional.mse_loss(model.decode(model.encode(x)), x).item()
     assert numbers["mse"] == pytest.approx(mse, rel=1e-4)
     train = digits.split("train")[:][0].flatten(1).double()
@@ -448,7 +448,7 @@ def test_evaluation_beside_pca_of_equal_size(ok, place, digits):
 
 @torch.no_grad()
 def test_evaluation_of_a_clustergan_and_a_dcgan(ok, place, digits):
-    x, y = digits.split("test")[:60]
+    x, y = random_part(digits.split("test"), 60)
     ok("evaluate", "clustergan.safetensors", "--limit", 60)
     numbers = result(place / "outputs/evaluate/result.json")["numbers"]
     model = latentkit.load("clustergan.safetensors")

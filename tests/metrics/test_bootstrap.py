@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentkit.metrics.bootstrap import interval, mean_interval, multinomial
+from latentkit.metrics.bootstrap import interval, jackknife, mean_interval, multinomial
 
 
 def test_an_interval_is_the_middle_share():
@@ -50,3 +50,25 @@ def test_resamples_keep_the_total_and_follow_the_counts():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_jackknife_takes_the_bias_off_a_variance():
+    """The classic: from the mean square about the mean to the unbiased estimate of the variance."""
+    values, counts = np.array([1.0, 2.0, 5.0]), np.array([2, 3, 1])
+
+    def variance(tables):
+        shares = tables / tables.sum(1, keepdims=True)
+        return shares @ values**2 - (shares @ values) ** 2
+
+    corrected, _ = jackknife(counts, variance)
+    assert corrected == pytest.approx(np.repeat(values, counts).var(ddof=1))
+
+
+def test_its_error_of_a_mean_is_the_standard_error():
+    values, counts = np.array([1.0, 2.0, 5.0]), np.array([2, 3, 1])
+    mean, error = jackknife(counts, lambda tables: tables @ values / tables.sum(1))
+    samples = np.repeat(values, counts)
+    assert mean == pytest.approx(samples.mean())
+    assert error == pytest.approx(samples.std(ddof=1) / 6**0.5)
+    with pytest.raises(ValueError, match="two samples or more, got 1"):
+        jackknife(np.array([1, 0]), lambda tables: tables[:, 0])

@@ -5,8 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 from scipy.special import comb
 
+from latentkit.metrics.bootstrap import interval, multinomial
 from latentkit.metrics.clustering import _aris, _nmis, accuracy, ari, intervals, nmi, purity
 
 SCORES = [accuracy, purity, nmi, ari]
@@ -108,31 +110,69 @@ def test_bad_input(score, labels, clusters, message):
         score(labels, clusters)
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.3, 1.0])
-def test_intervals_are_those_of_resampled_samples(noise):
-    """Resampling the table of counts is resampling the samples, here done one by one."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 3, 150)
-    clusters = np.where(rng.random(150) < noise, rng.integers(0, 4, 150), labels)
-    rows = [rng.integers(0, 150, 150) for _ in range(400)]
-    found = intervals(labels, clusters, resamples=2000)
-    for name, score in zip(("acc", "purity", "nmi", "ari"), SCORES, strict=True):
-        slow = np.quantile([score(labels[r], clusters[r]) for r in rows], [0.025, 0.975])
-        # Names fitted to each resample anew only help: the slow ends may be a little higher.
-        slack = 0.025 + (0.1 * noise if name in {"acc", "purity"} else 0)
-        assert found[name] == pytest.approx(slow, abs=slack), name
-        assert found[name][0] - 1e-9 <= score(labels, clusters) or name == "nmi"
+def joint(strength):
+    """Probabilities (10, 10) of labels and clusters that agree so strongly."""
+    chance = np.random.default_rng(0).gamma(3, size=(10, 10))
+    return (1 - strength) * chance / chance.sum() + strength * np.eye(10) / 10
 
 
-def test_the_interval_of_the_accuracy_of_few_samples_holds_it():
-    """Names fitted to each resample anew would lift the whole interval above the score."""
+def true_scores(p):
+    """Of endlessly many samples, by the formulas."""
+    rows, columns = p.sum(1), p.sum(0)
+    shared = (p * np.log(p / np.outer(rows, columns))).sum()
+    halves = -(rows * np.log(rows)).sum() / 2 - (columns * np.log(columns)).sum() / 2
+    chance = (rows**2).sum() * (columns**2).sum()
+    room = (rows**2).sum() / 2 + (columns**2).sum() / 2 - chance
+    acc = p[linear_sum_assignment(p, maximize=True)].sum()
+    ari = ((p**2).sum() - chance) / room
+    return {"acc": acc, "purity": p.max(0).sum(), "nmi": shared / halves, "ari": ari}
+
+
+def coverage(p, size, ends, repeats=80):
+    """How often the intervals hold the true scores."""
+    rng, true = np.random.default_rng(0), true_scores(p)
+    held = dict.fromkeys(true, 0.0)
+    for _ in range(repeats):
+        cells = rng.choice(p.size, size, p=p.ravel())
+        for name, (low, high) in ends(cells // 10, cells % 10).items():
+            held[name] += (low <= true[name] <= high) / repeats
+    return held
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3, 0.8])
+@pytest.mark.parametrize("size", [363, 10_000])
+def test_intervals_hold_the_score_of_endlessly_many_samples(strength, size):
+    held = coverage(joint(strength), size, lambda *pair: intervals(*pair, resamples=200))
+    least = 0.8 if strength == 0.8 and size == 363 else 0.875  # rare errors are not seen
+    assert all(share >= least for share in held.values()), held
+
+
+def test_the_percentiles_of_resamples_do_not():
+    """The negative control: the bias of few samples comes in twice."""
+
+    def percentiles(labels, clusters):
+        table = np.zeros((10, 10), dtype=np.int64)
+        np.add.at(table, (labels, clusters), 1)
+        return {"nmi": interval(_nmis(multinomial(table, 200)))}
+
+    assert coverage(joint(0.3), 363, percentiles)["nmi"] < 0.1
+
+
+def test_the_interval_of_a_share_is_binomial_where_names_are_clear():
     rng = np.random.default_rng(0)
-    labels, clusters = rng.integers(0, 10, (2, 40))
-    found = intervals(labels, clusters)
-    for name, score in (("acc", accuracy), ("purity", purity)):
-        value = score(labels, clusters)
-        error = (value * (1 - value) / 40) ** 0.5  # binomial, as the names are fixed
-        assert found[name] == pytest.approx((value - 1.96 * error, value + 1.96 * error), abs=0.03)
+    labels = rng.integers(0, 3, 400)
+    clusters = np.where(rng.random(400) < 0.3, rng.integers(0, 3, 400), labels)
+    found, value = intervals(labels, clusters), accuracy(labels, clusters)
+    assert purity(labels, clusters) == value
+    error = 1.96 * (value * (1 - value) / 400) ** 0.5
+    for name in ("acc", "purity"):
+        assert found[name] == pytest.approx((value - error, value + error), abs=0.008)
+
+
+def test_one_sample_says_nothing_of_nmi_and_ari():
+    found = intervals([3], [1])
+    assert found["nmi"] == (0, 1)
+    assert found["ari"] == (-0.5, 1)
 
 
 @given(pairs)

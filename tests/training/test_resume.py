@@ -340,6 +340,55 @@ def test_a_run_that_ended_within_an_epoch_goes_on_in_it(fit_into, tmp_path, name
     assert set(steps) <= set(begun + rest)
 
 
+class Kill(pl.Callback):
+    """Ends a run, as a kill would, before it begins the iteration after so many."""
+
+    def __init__(self, iterations):
+        self.iterations = iterations
+
+    def on_train_batch_start(self, trainer, module, *_):
+        if int(module.iteration) == self.iterations:
+            raise RuntimeError("killed")
+
+
+@pytest.mark.parametrize(
+    ("accumulated", "iterations"),
+    [(3, 7), (3, 8), (3, 10), (4, 9), (4, 11)],  # of 6 batches an epoch: its last step takes 3 or 2
+)
+def test_steps_over_several_batches_are_resumed_bit_for_bit(
+    fit_into, tmp_path, monkeypatch, accumulated, iterations
+):
+    settings = {"max_epochs": 3, "accumulate_grad_batches": accumulated}
+    whole, *_ = fit_into("vae", "whole", **settings)
+    monkeypatch.setattr("latentkit.training.resume.reported", lambda _: False)  # save at all times
+    monkeypatch.setattr(Checkpoints.__init__, "__defaults__", (1e-9,))
+    with pytest.raises(RuntimeError, match="killed"):
+        fit_into("vae", "parts", callbacks=[Kill(iterations)], **settings)
+    path = tmp_path / "parts" / "version_0" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    assert "gradients" not in content
+    saved = int(content["state_dict"]["iteration"])
+    assert saved == 6 + (iterations - 6) // accumulated * accumulated  # the step before the kill
+    resumed, *_ = fit_into("vae", "parts", path, **settings)
+    assert int(resumed.iteration) == 18
+    wanted = whole.state_dict()
+    assert all(torch.equal(v, wanted[k]) for k, v in resumed.state_dict().items())
+
+
+@pytest.mark.parametrize("iterations", [7, 8, 9, 12])
+def test_a_run_that_ended_between_two_steps_keeps_its_gradients(fit_into, tmp_path, iterations):
+    settings = {"max_epochs": 3, "accumulate_grad_batches": 3}
+    whole, *_ = fit_into("vae", "whole", **settings)
+    fit_into("vae", "parts", callbacks=[Stop(iterations)], **settings)
+    path = tmp_path / "parts" / "version_0" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    assert ("gradients" in content) == (iterations in {7, 8})
+    resumed, *_ = fit_into("vae", "parts", path, **settings)
+    assert int(resumed.iteration) == 18
+    wanted = whole.state_dict()
+    assert all(torch.equal(v, wanted[k]) for k, v in resumed.state_dict().items())
+
+
 def test_a_run_may_end_within_an_epoch_again_and_again(fit_into, tmp_path):
     path = tmp_path / "parts" / "version_0" / "last.ckpt"
     whole, *_ = fit_into("vae", "whole", max_epochs=4)
