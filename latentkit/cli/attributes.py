@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from latentkit.cli.groups import FORMS, confounds, in_pairs, read_group
+from latentkit.cli.groups import FORMS, check_apart, confounds, in_pairs, read_group
 from latentkit.cli.progress import stage
 from latentkit.cli.sources import Source
 from latentkit.latent.angles import orthogonal, without
@@ -35,11 +35,17 @@ def read_groups(
     confound: str,
     limit: int,
 ) -> Groups:
-    """Encodes the groups of these names, paired or with their confound where the estimator asks."""
+    """Encodes the groups of these names, paired or with their confound where the estimator asks.
+
+    Raises:
+        ValueError: if the names choose no images or some of them twice, or the pairs or the
+            confound are not to be had.
+    """
     if names[0] is None or names[1] is None:
         raise ValueError(f"--method attribute needs --start and --end: {FORMS}")
     source.require("encode")
     start, end = (read_group(source, name, limit) for name in (names[0], names[1]))
+    check_apart(start, end)
     strata = confounds(source, start, end, confound) if estimator == "balanced" else None
     latents = [source.encode(group.images).flatten(1) for group in (start, end)]
     if estimator == "paired":

@@ -61,6 +61,21 @@ def read_group(source: Source, name: str, limit: int) -> Group:
     return Group(name, source.data.split("train")[rows][0], keys, rows)
 
 
+def check_apart(start: Group, end: Group) -> None:
+    """Raises a ValueError if an image is in both groups, which makes every statistic wrong."""
+    if start.rows is not None and end.rows is not None:
+        shared = int(torch.isin(start.rows, end.rows).sum())
+    else:
+        known = {image.numpy().tobytes() for image in end.images}
+        shared = sum(image.numpy().tobytes() in known for image in start.images)
+    if shared:
+        raise ValueError(
+            f"expected groups without a common image, got {shared} in both {start.name} and "
+            f"{end.name}: no statistic holds for such groups; narrow one of them, as without:TEXT "
+            "does against name:TEXT, or < against > of an attribute"
+        )
+
+
 def in_pairs(start: Group, end: Group) -> tuple[Tensor, Tensor]:
     """Rows of start and of end, pair by pair: images whose keys are alike and alone in their group.
 

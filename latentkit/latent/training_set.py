@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latentkit.latent.points import check_labels, check_points
+from latentkit.latent.points import check_labels, check_points, row_keys
 
 
 class TrainLatents:
@@ -176,16 +176,10 @@ def _check_copies(z: Tensor, rows: Tensor, held_out: Tensor) -> None:
         raise ValueError(
             f"expected held-out latents (M, *{tuple(z.shape[1:])}), got {tuple(held_out.shape)}"
         )
-    seen = set(_keys(held_out))
-    equal = [row for key, row in zip(_keys(z), rows.tolist(), strict=True) if key in seen]
+    seen = set(row_keys(held_out))
+    equal = [row for key, row in zip(row_keys(z), rows.tolist(), strict=True) if key in seen]
     if equal:
         raise ValueError(
             f"expected training latents alone, got {len(equal)} that equal a held-out one, the "
             f"first rows {equal[:5]}: copies of an image in two splits?"
         )
-
-
-def _keys(z: Tensor) -> list[bytes]:
-    """Equal for equal latents, whatever their dtype and the sign of their zeros."""
-    values = z.detach().flatten(1).to("cpu", torch.float64) + 0.0
-    return [row.tobytes() for row in values.numpy()]

@@ -95,11 +95,12 @@ def test_attribute_columns_are_groups(ok, place):
 
 
 def test_a_group_of_one_image_says_nothing_of_the_error(typed, named):
-    words = ["--start", "name:digit 1:.*dark", "--end", "name:dark", "--data", "named.npz"]
+    words = ["--start", "name:digit 1:.*dark", "--end", "name:digit (?!1:).*dark"]
+    words += ["--data", "named.npz"]
     done = typed("directions", "vae.safetensors", *ATTRIBUTE, *words)
     assert done.code == 2
     assert "expected groups of 2 images or more" in done.err
-    assert "got 1 in --start and 44 in --end" in done.err
+    assert "got 1 in --start and 43 in --end" in done.err
 
 
 def test_principal_components_have_cones(ok, place, digits):
@@ -116,8 +117,30 @@ def test_principal_components_have_cones(ok, place, digits):
     assert known == {"cone_degrees": pytest.approx(expected[1], abs=0.1)}
 
 
-def test_few_images_are_warned_of(ok, named):
+def test_an_image_in_both_groups_is_refused(typed, named, digits):
+    """By number where both are training images, by its pixels where one is in a folder."""
     words = ["--start", "name:digit [1-5]:", "--end", "name:dark", "--data", "named.npz"]
+    done = typed("directions", "vae.safetensors", *ATTRIBUTE, *words)
+    _, names = encoded("named.npz")
+    count = sum(n.endswith("Dark") and n[6:8] in {f"{i}:" for i in range(1, 6)} for n in names)
+    assert done.code == 2
+    assert f"got {count} in both name:digit [1-5]: and name:dark: no statistic holds" in done.err
+    assert "narrow one of them, as without:TEXT does against name:TEXT" in done.err
+    for folder, chosen in (("a", range(5)), ("b", range(3, 9))):
+        (named / folder).mkdir()
+        for i in chosen:
+            pixels = (digits.split("train")[i : i + 1][0][0, 0] * 255).byte().numpy()
+            Image.fromarray(pixels).save(named / folder / f"{i}.png")
+    for estimator in ("centroid", "paired"):
+        words = ["--start", "a", "--end", "b", "--estimator", estimator]
+        done = typed("directions", "vae.safetensors", *ATTRIBUTE, *words)
+        assert done.code == 2
+        assert "got 2 in both a and b" in done.err
+
+
+def test_few_images_are_warned_of(ok, named):
+    words = ["--start", "name:digit [1-5]:", "--end", "name:digit [0-9]{2}:.*dark"]
+    words += ["--data", "named.npz"]
     said = ok("directions", "vae.safetensors", *ATTRIBUTE, *words)
     assert "fewer than 10: the bootstrap cone is too narrow" in said
     assert len(load_directions(OUT).uncertainty["warnings"]) >= 1
