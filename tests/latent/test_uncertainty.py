@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from latentkit.latent.alignment import alignment
 from latentkit.latent.attributes import attribute, separation
-from latentkit.latent.contrast import Contrast
+from latentkit.latent.contrast import Contrast, contrast
 from latentkit.latent.held_out import held_out, held_out_auc
 from latentkit.latent.report import direction_report
 from latentkit.latent.uncertainty import bootstrap_cone, bootstrap_directions, permutation_p
@@ -170,6 +170,24 @@ def test_the_interval_of_cosines_holds_the_bootstrap():
         found.quantile(torch.tensor([0.025, 0.975]).double()).tolist()
     )
     assert np.cos(np.radians(cone.half_angle)) == pytest.approx(found.quantile(0.05).item())
+
+
+def test_each_stratum_is_drawn_by_itself():
+    """Without noise, and with another difference in each: one that loses a stratum turns."""
+    start = torch.tensor([[0.0, 0.0]] * 9 + [[0.0, 5.0]])
+    end = torch.tensor([[1.0, 0.0]] + [[0.0, 6.0]] * 9)
+    strata = torch.tensor([0] * 9 + [1]), torch.tensor([0] + [1] * 9)
+    found = bootstrap_directions(start, end, "balanced", strata=strata, resamples=100)
+    assert torch.allclose(found, torch.full((100, 2), 0.5**0.5).double())
+    z, cells = groups(20, 30, dim=3), (torch.arange(20) % 3, torch.arange(30) % 4 % 3)
+    drawn = contrast(*z, "balanced", cells)
+    for weights, rows in zip(
+        drawn.resamples(50, np.random.default_rng(0)), drawn.cells, strict=True
+    ):
+        assert (weights.sum(1) == len(rows)).all()
+        for cell in range(3):
+            assert (weights[:, rows == cell].sum(1) == (rows == cell).sum()).all()
+    assert weights.max() > 2  # with replacement
 
 
 def test_pairs_that_share_their_noise_have_a_narrower_cone():
