@@ -41,7 +41,7 @@ def disentanglement(
 
 
 def _dci(latents: Tensor, factors: Tensor, seed: int) -> dict[str, float]:
-    columns = tqdm(range(len(FACTORS)), desc="DCI", leave=False)
+    columns = tqdm(range(len(FACTORS)), desc="DCI", leave=False, disable=None)
     found = [importance(latents, factors[:, j], j == _SHAPE, seed) for j in columns]
     numbers = {"dci_informativeness": sum(score for _, score in found) / len(found)}
     table = torch.stack([weights for weights, _ in found], dim=1)
@@ -55,7 +55,7 @@ class _Represent:
 
     def __init__(self, source: Source, size: int, total: int) -> None:
         self.source, self.size = source, size
-        self.bar = tqdm(total=total, desc="scenes", leave=False)
+        self.bar = tqdm(total=total, desc="scenes", leave=False, disable=None)
 
     @torch.no_grad()
     def __call__(self, factors: Tensor) -> Tensor:
