@@ -138,6 +138,31 @@ def test_an_image_in_both_groups_is_refused(typed, named, digits):
         assert "got 2 in both a and b" in done.err
 
 
+def test_a_picture_in_both_groups_counts_in_neither(ok, typed, place, digits):
+    """Under two numbers, so that no narrower name could keep it out."""
+    x = (digits.split("train")[:60][0][:, 0] * 255).byte().numpy()
+    names = [f"{'left' if i % 2 else 'right'} {i}" for i in range(60)] + ["right 60", "right 61"]
+    x = np.concatenate([x, x[[1, 3]]])
+    np.savez(place / "twice.npz", x=x, name=names)
+    words = ["--start", "name:left", "--end", "name:right", "--data", "twice.npz"]
+    said = ok("directions", "vae.safetensors", *ATTRIBUTE, *words)
+    z, used = encoded("twice.npz")
+    pictures = latentkit.cli.sources.open_data("twice.npz", {}, (1, 16, 16)).split("train")[:][0]
+    left = torch.tensor(["left" in name for name in used])
+    keys = [image.numpy().tobytes() for image in pictures]
+    sides = [{k for k, flag in zip(keys, left, strict=True) if flag == side} for side in (0, 1)]
+    both = sides[0] & sides[1]
+    once = torch.tensor([key not in both for key in keys])
+    assert 1 <= len(both) <= 2
+    found = load_directions(OUT)
+    assert found.uncertainty["sizes"] == [int((left & once).sum()), int((~left & once).sum())]
+    assert f"{2 * len(both)} images were left out: their picture is in both groups" in said
+    expected = attribute(z[left & once], z[~left & once])
+    torch.testing.assert_close(found.vectors[0], expected, atol=1e-4, rtol=0)
+    numbers = result(place / "outputs/directions/result.json")["numbers"]
+    assert numbers["copies_left_out"] == 2 * len(both)
+
+
 def test_few_images_are_warned_of(ok, named):
     words = ["--start", "name:digit [1-5]:", "--end", "name:digit [0-9]{2}:.*dark"]
     words += ["--data", "named.npz"]
