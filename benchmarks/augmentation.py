@@ -41,6 +41,11 @@ from latentkit.latent.training_set import Augmented, TrainLatents
 SIZES, SEEDS = (5, 10, 20, 50), (0, 1, 2, 3, 4)
 UPDATES, BATCH, POOL, TEST = 1_000, 64, 100, 2_000  # 200 updates leave every method half trained
 BENT, ITERATIONS = 20, 50  # geodesics of each class: a point of one takes as long as 100 of others
+COPIES = {
+    "emoji": " Two thirds of the test emoji are skin-tone variants of training emoji, which "
+    "flatters every number."
+}
+"""What to know of a data set's split; see checkpoints/README.md."""
 Make = Callable[[TrainLatents, int, Any, torch.Generator], Augmented]
 
 
@@ -259,7 +264,7 @@ def markdown(content: dict[str, Any]) -> list[str]:
     ]
     for data in content["rows"]:
         classes, images = content["sets"][data]["classes"], content["sets"][data]["test_images"]
-        parts += [f"{data}: {classes} classes, {images:,} test images."]
+        parts += [f"{data}: {classes} classes, {images:,} test images.{COPIES.get(data, '')}"]
         parts += [table(content, data), table(content, data, "cross_entropy")]
         parts.append(training_losses(content["rows"][data]))
     return parts
