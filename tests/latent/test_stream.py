@@ -56,6 +56,14 @@ def test_a_pass_is_a_step_of_lloyds():
     assert torch.allclose(after.centres, means, atol=1e-5)
 
 
+@pytest.mark.parametrize("unit", [2.0**-30, 2.0**30])
+def test_the_unit_of_the_latents_does_not_matter(unit):
+    z = cloud()
+    plain, found = (kmeans_stream(cut(x, 50), 6, sample=12) for x in (z, unit * z))
+    assert ari(plain.labels, found.labels) > 0.99
+    torch.testing.assert_close(found.centres / unit, plain.centres, atol=1e-3, rtol=0)
+
+
 def test_the_squared_distance_falls_with_each_pass():
     z = cloud()
     errors = [inertia(z, kmeans_stream(cut(z, 50), 6, passes=n, sample=12)) for n in range(6)]
