@@ -5,6 +5,12 @@ from typing import Any
 
 from scipy import stats
 
+COPIES = {
+    "emoji": " Two thirds of the test emoji are skin-tone variants of training emoji, which "
+    "flatters every number."
+}
+"""What to know of a data set's split; see checkpoints/README.md."""
+
 
 def markdown(content: dict[str, Any]) -> list[str]:
     """The section of the page."""
@@ -28,7 +34,7 @@ def markdown(content: dict[str, Any]) -> list[str]:
     ]
     for data in content["rows"]:
         classes, images = content["sets"][data]["classes"], content["sets"][data]["test_images"]
-        parts += [f"{data}: {classes} classes, {images:,} test images."]
+        parts += [f"{data}: {classes} classes, {images:,} test images.{COPIES.get(data, '')}"]
         parts += [table(content, data), table(content, data, "cross_entropy")]
         parts.append(training_losses(content["rows"][data]))
     return parts

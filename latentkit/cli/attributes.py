@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from latentkit.cli.groups import FORMS, confounds, in_pairs, read_group
+from latentkit.cli.groups import FORMS, check_apart, confounds, in_pairs, read_group, without_copies
 from latentkit.cli.progress import stage
 from latentkit.cli.sources import Source
 from latentkit.latent.angles import orthogonal, without
@@ -21,11 +21,13 @@ class Groups:
         start: (N, D).
         end: (M, D).
         strata: what to balance; None without.
+        copies: images left out, since their picture is in both groups.
     """
 
     start: Tensor
     end: Tensor
     strata: Strata | None
+    copies: int
 
 
 def read_groups(
@@ -35,17 +37,29 @@ def read_groups(
     confound: str,
     limit: int,
 ) -> Groups:
-    """Encodes the groups of these names, paired or with their confound where the estimator asks."""
+    """Encodes the groups of these names, paired or with their confound where the estimator asks.
+
+    Raises:
+        ValueError: if the names choose no images or some of them twice, or the pairs or the
+            confound are not to be had.
+    """
     if names[0] is None or names[1] is None:
         raise ValueError(f"--method attribute needs --start and --end: {FORMS}")
     source.require("encode")
     start, end = (read_group(source, name, limit) for name in (names[0], names[1]))
+    check_apart(start, end)
+    before = len(start.images) + len(end.images)
+    if estimator != "paired":
+        start, end = without_copies(start, end)
+    copies = before - len(start.images) - len(end.images)
+    if not (len(start.images) and len(end.images)):
+        raise ValueError(f"every picture of {names[0]} or of {names[1]} is in the other group too")
     strata = confounds(source, start, end, confound) if estimator == "balanced" else None
     latents = [source.encode(group.images).flatten(1) for group in (start, end)]
     if estimator == "paired":
         rows = in_pairs(start, end)
         latents = [z[chosen] for z, chosen in zip(latents, rows, strict=True)]
-    return Groups(latents[0], latents[1], strata)
+    return Groups(latents[0], latents[1], strata, copies)
 
 
 def find_attribute(
@@ -86,4 +100,8 @@ def find_attribute(
     }
     if found.cone.corrected is not None:
         numbers["corrected_cone_degrees"] = found.cone.corrected
-    return vector[None], numbers, asdict(found) | {"in_words": found.sentences()}
+    words = found.sentences()
+    if groups.copies:
+        numbers["copies_left_out"] = groups.copies
+        words.append(f"{groups.copies} images were left out: their picture is in both groups")
+    return vector[None], numbers, asdict(found) | {"in_words": words}

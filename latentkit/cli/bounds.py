@@ -59,7 +59,7 @@ def _importance(
 ) -> Tensor:
     """Log p(x) is at least this: (N,) nats."""
     batches = torch.split(images, 64)
-    bar = tqdm(batches, desc="IWAE bound", leave=False, disable=len(batches) < 4)
+    bar = tqdm(batches, desc="IWAE bound", leave=False, disable=len(batches) < 4 or None)
     found = []
     for batch in bar:
         draw = _Weights(model, batch.to(source.device), generator)

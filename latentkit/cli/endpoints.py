@@ -85,8 +85,9 @@ def _centre(source: Source, number: int, seed: int) -> Tensor:
         return torch.cat([torch.zeros(1, prior.continuous), code], dim=1)
     count = len(source.data.class_names) or 10
     _check_cluster(number, count)
-    images, _ = source.sample("train", _FOR_CENTRES, seed)
-    return kmeans(source.encode(images), count, seed).centres[[number]]
+    latents = source.encode(source.sample("train", _FOR_CENTRES, seed)[0])
+    centres = kmeans(latents.flatten(1), count, seed).centres
+    return centres[[number]].reshape(1, *latents.shape[1:])
 
 
 def _check_cluster(number: int, count: int) -> None:
@@ -95,15 +96,15 @@ def _check_cluster(number: int, count: int) -> None:
 
 
 def read_latent(path: Path) -> Tensor:
-    """Reads one latent from a `.npy`: (D,) or (1, *Z) -> (1, *Z)."""
+    """Reads one latent from a `.npy`: *Z or (1, *Z) -> (1, *Z); of a leading 1 it is the latter."""
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no array of numbers: write it with numpy.save") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.ndim == 0:
-        raise ValueError(f"expected one latent of real numbers, (D,) or (1, D), in {path}")
+        raise ValueError(f"expected one latent of real numbers, *Z or (1, *Z), in {path}")
     latent = torch.from_numpy(array.astype(np.float32))
-    return latent[None] if latent.ndim == 1 else latent
+    return latent if latent.ndim > 1 and len(latent) == 1 else latent[None]
 
 
 def check_latent(latent: Tensor, source: Source, name: str) -> Tensor:

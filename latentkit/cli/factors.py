@@ -9,7 +9,7 @@ from tqdm import tqdm
 from latentkit.cli.sources import BATCH, Source
 from latentkit.data.shapes import Shapes
 from latentkit.data.shapes_render import FACTORS, render, sample_factors, shape_index
-from latentkit.metrics.disentanglement import dci, importance, mig, sap
+from latentkit.metrics.disentanglement import dci, importance, mig, mig_of_noise, sap
 from latentkit.metrics.fixed_factor import beta_vae, factor_vae
 
 _SCENES = 4000  # that MIG, SAP and DCI are measured on
@@ -38,6 +38,7 @@ def disentanglement(
     numbers = _dci(latents, factors, seed)
     if latents.shape[1] > 1:
         numbers |= {"mig": mig(latents, factors, _BINS), "sap": sap(latents, factors, {_SHAPE})}
+        numbers["mig_of_noise"] = mig_of_noise(latents, factors, _BINS, seed=seed)
     task = {"votes": _VOTES, "seed": seed}
     numbers["factor_vae_score"] = factor_vae(represent, sample_factors, batch=_GROUP, **task)
     numbers["beta_vae_score"] = beta_vae(represent, sample_factors, pairs=_PAIRS, **task)
@@ -46,7 +47,7 @@ def disentanglement(
 
 
 def _dci(latents: Tensor, factors: Tensor, seed: int) -> dict[str, float]:
-    columns = tqdm(range(len(FACTORS)), desc="DCI", leave=False)
+    columns = tqdm(range(len(FACTORS)), desc="DCI", leave=False, disable=None)
     found = [importance(latents, factors[:, j], j == _SHAPE, seed) for j in columns]
     numbers = {"dci_informativeness": sum(score for _, score in found) / len(found)}
     table = torch.stack([weights for weights, _ in found], dim=1)
@@ -60,7 +61,7 @@ class _Represent:
 
     def __init__(self, source: Source, size: int, total: int) -> None:
         self.source, self.size = source, size
-        self.bar = tqdm(total=total, desc="scenes", leave=False)
+        self.bar = tqdm(total=total, desc="scenes", leave=False, disable=None)
 
     @torch.no_grad()
     def __call__(self, factors: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ class Space:
     def read(self, images: Tensor, device: torch.device) -> Tensor:
         """(N, C, *S) -> (N, F), in batches with a progress bar, on the CPU."""
         batches = torch.split(images, BATCH)
-        bar = tqdm(batches, desc=self.name, leave=False, disable=len(batches) < 10)
+        bar = tqdm(batches, desc=self.name, leave=False, disable=len(batches) < 10 or None)
         return torch.cat([self.flat(x.to(device)).cpu() for x in bar])
 
 
@@ -158,7 +158,7 @@ def _train(network: ConvEncoder, x: Tensor, y: Tensor, generator: torch.Generato
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     device = next(network.parameters()).device
     size = min(_CLASSIFIER_BATCH, len(x))
-    for _ in tqdm(range(_STEPS), desc="train classifier", leave=False):
+    for _ in tqdm(range(_STEPS), desc="train classifier", leave=False, disable=None):
         rows = torch.randint(len(x), (size,), generator=generator)
         loss = cross_entropy(network(x[rows].to(device)), y[rows].to(device))
         optimizer.zero_grad()

@@ -94,5 +94,5 @@ def _speeds(source: Source, space: Space, pair: list[Tensor], epsilon: float | N
         return space.flat(source.model.decode(z))
 
     batches = list(zip(*(torch.split(v.to(source.device), BATCH) for v in pair), strict=True))
-    bar = tqdm(batches, desc="path length", leave=False, disable=len(batches) < 2)
+    bar = tqdm(batches, desc="path length", leave=False, disable=len(batches) < 2 or None)
     return torch.cat([perceptual_path_length(perceive, z, dz, epsilon).cpu() for z, dz in bar])

@@ -1,8 +1,9 @@
 """Groups of images named on the command line, for an attribute between them."""
 
+import hashlib
 import operator
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -59,6 +60,45 @@ def read_group(source: Source, name: str, limit: int) -> Group:
     if not len(rows):
         raise ValueError(f"{name} has no image among the first {len(labels)} for training")
     return Group(name, source.data.split("train")[rows][0], keys, rows)
+
+
+def check_apart(start: Group, end: Group) -> None:
+    """Raises a ValueError if an image is in both groups, which makes every statistic wrong."""
+    if start.rows is not None and end.rows is not None:
+        shared = int(torch.isin(start.rows, end.rows).sum())
+    else:
+        shared = sum(_copied(start, end))
+    if shared:
+        raise ValueError(
+            f"expected groups without a common image, got {shared} in both {start.name} and "
+            f"{end.name}: no statistic holds for such groups; narrow one of them, as without:TEXT "
+            "does against name:TEXT, or < against > of an attribute"
+        )
+
+
+def without_copies(start: Group, end: Group) -> tuple[Group, Group]:
+    """Both groups without the pictures that are in the other too, under another number."""
+    kept = [~torch.tensor(_copied(*pair)) for pair in ((start, end), (end, start))]
+    groups = [
+        replace(
+            group,
+            images=group.images[rows],
+            keys=tuple(key for key, keep in zip(group.keys, rows.tolist(), strict=False) if keep),
+            rows=None if group.rows is None else group.rows[rows],
+        )
+        for group, rows in zip((start, end), kept, strict=True)
+    ]
+    return groups[0], groups[1]
+
+
+def _copied(group: Group, other: Group) -> list[bool]:
+    """Whether each image of a group equals one of the other."""
+    known = set(map(_digest, other.images))
+    return [_digest(image) in known for image in group.images]
+
+
+def _digest(image: Tensor) -> bytes:
+    return hashlib.sha256(image.numpy().tobytes()).digest()
 
 
 def in_pairs(start: Group, end: Group) -> tuple[Tensor, Tensor]:

@@ -51,7 +51,7 @@ class Search:
         generator = torch.Generator().manual_seed(self.seed)
         encode = _encode(source) if hasattr(source.model, "encode") else None
         found = []
-        with tqdm(total=len(parts) * (self.steps + 2), desc=what, leave=False) as bar:
+        with tqdm(total=len(parts) * (self.steps + 2), desc=what, leave=False, disable=None) as bar:
             for part in parts:
                 x = part.to(source.device)
                 decode = _decode(source, bar)

@@ -239,7 +239,7 @@ def _build_data(config: Mapping[str, Any], *, own: bool) -> ImageData:
 
 def _watched(batches: Sequence[Tensor], what: str) -> Iterable[Tensor]:
     """The batches, with a progress bar where there are many."""
-    bar: Iterable[Tensor] = tqdm(batches, desc=what, leave=False, disable=len(batches) < 20)
+    bar: Iterable[Tensor] = tqdm(batches, desc=what, leave=False, disable=len(batches) < 20 or None)
     return bar
 
 

@@ -55,8 +55,9 @@ def alignment(
         seed: of the matchings and permutations.
 
     Raises:
-        ValueError: as `attribute` does, if a group has less than two latents, a number is out of
-            range, or pairs are declared with strata.
+        ValueError: as `attribute` does, if a group has less than two latents or, but for pairs, one
+            that equals a latent of the other, a number is out of range, or pairs are declared with
+            strata.
     """
     if paired and strata is not None:
         raise ValueError("expected pairs or strata, got both")

@@ -43,15 +43,15 @@ def orthogonal(d: Tensor, conditions: Tensor) -> Tensor:
 
     Args:
         d: (D,) or (K, D), directions of any length but zero.
-        conditions: (L, D), L >= 1.
+        conditions: (L, D), L >= 1, of any length but zero.
 
     Returns:
         Unit vectors in the shape of d; each has |C d'| < 1e-6 for unit conditions in single
         precision.
 
     Raises:
-        ValueError: if the shapes do not fit, a number is not finite, or a direction lies in the
-            span of the conditions, so that nothing is left of it.
+        ValueError: if the shapes do not fit, a number is not finite, a condition is zero, or a
+            direction lies in the span of the conditions, so that nothing is left of it.
 
     >>> orthogonal(torch.tensor([3.0, 4.0]), torch.tensor([[2.0, 0.0], [1.0, 0.0]]))
     tensor([0., 1.])
@@ -77,18 +77,21 @@ def without(z: Tensor, conditions: Tensor) -> Tensor:
 
     Args:
         z: (N, D).
-        conditions: (L, D), L >= 1; they may depend on each other.
+        conditions: (L, D), L >= 1, of any length but zero; they may depend on each other.
 
     Returns:
         (N, D), orthogonal to each condition.
 
     Raises:
-        ValueError: if the shapes do not fit or a number is not finite.
+        ValueError: if the shapes do not fit, a number is not finite, or a condition is zero.
     """
     check_points(z)
     check_points(conditions, "conditions")
     _check_sizes(z.shape[1], conditions)
-    wide = torch.nn.functional.normalize(conditions.double(), dim=1)
+    lengths = torch.linalg.vector_norm(conditions.double(), dim=1, keepdim=True)
+    if not (lengths > 0).all():
+        raise ValueError("expected conditions other than zero, got a row of zeros")
+    wide = conditions.double() / lengths
     _, sizes, rows = torch.linalg.svd(wide, full_matrices=False)
     basis: Tensor = rows[sizes > _COLLINEAR * sizes[0]]
     points = z.double()

@@ -55,21 +55,16 @@ def attribute(
     tensor([0., 1.])
     """
     check_attribute(start, end, method, strata)
-    wide = torch.promote_types(start.dtype, torch.float32)
-    a, b = start.to(wide), end.to(wide)
-    difference = b.mean(0) - a.mean(0) if strata is None else _balanced(a, b, strata)
-    length = torch.linalg.vector_norm(difference)
-    # Means of equal groups in another order differ by rounding: no direction either.
-    noise = 4 * torch.finfo(wide).eps * max(start.abs().max().item(), end.abs().max().item())
-    if length <= noise:
+    difference = mean_difference(start, end, strata)
+    if not difference.any():
         raise ValueError(
             f"expected groups with different means, got {len(start)} and {len(end)} latents whose "
             "means are equal; is one attribute value in both groups?"
         )
     fitted: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"svm": _svm, "lda": _lda}
     if method in fitted:
-        difference = fitted[method](a.detach(), b.detach())
-        length = torch.linalg.vector_norm(difference)
+        difference = fitted[method](start.detach(), end.detach()).to(start.device)
+    length = torch.linalg.vector_norm(difference)
     direction: Tensor = (difference / length).to(start.dtype)
     return direction
 
@@ -99,10 +94,24 @@ def check_attribute(
             )
 
 
-def _balanced(start: Tensor, end: Tensor, strata: Strata) -> Tensor:
-    shared = sorted(set(strata[0].tolist()) & set(strata[1].tolist()))
-    differences = [end[strata[1] == s].mean(0) - start[strata[0] == s].mean(0) for s in shared]
-    return torch.stack(differences).mean(0)
+def mean_difference(start: Tensor, end: Tensor, strata: Strata | None = None) -> Tensor:
+    """The mean of `end` (M, D) less that of `start` (N, D), or the mean over shared strata of it.
+
+    Returns:
+        (D,) in double precision; all zero if it is no longer than rounding alone makes it, as for
+        equal groups in another order.
+    """
+    cells = [(start, end)]
+    if strata is not None:
+        shared = sorted(set(strata[0].tolist()) & set(strata[1].tolist()))
+        cells = [(start[strata[0] == s], end[strata[1] == s]) for s in shared]
+    wide = torch.float64
+    each = [b.mean(0, dtype=wide) - a.mean(0, dtype=wide) for a, b in cells]
+    difference = torch.stack(each).mean(0)
+    largest = max(start.abs().max().item(), end.abs().max().item())
+    noise = 4 * torch.finfo(wide).eps * largest * start.shape[1] ** 0.5  # of each coordinate
+    length = torch.linalg.vector_norm(difference)
+    return torch.where(length > noise, difference, 0)
 
 
 def _svm(start: Tensor, end: Tensor) -> Tensor:
@@ -112,7 +121,7 @@ def _svm(start: Tensor, end: Tensor) -> Tensor:
     scaled = centred / centred.square().mean().sqrt()
     machine = LinearSVC(class_weight="balanced", dual=False, tol=1e-6, max_iter=10_000)
     machine.fit(scaled.numpy(), (torch.arange(len(z)) >= len(start)).numpy())
-    return torch.from_numpy(machine.coef_[0]).to(start)
+    return torch.from_numpy(machine.coef_[0])
 
 
 def _lda(start: Tensor, end: Tensor) -> Tensor:
@@ -120,10 +129,10 @@ def _lda(start: Tensor, end: Tensor) -> Tensor:
     delta = b.mean(0) - a.mean(0)
     within = torch.cat([a - a.mean(0), b - b.mean(0)])
     if not within.any():  # one latent in each group: nothing is known of how they vary
-        return delta.to(start)
+        return delta
     covariance = torch.from_numpy(ledoit_wolf(within.numpy(), assume_centered=True)[0])
     solved: Tensor = torch.linalg.solve(covariance, delta)
-    return solved.to(start)
+    return solved
 
 
 def separation(start: Tensor, end: Tensor, direction: Tensor) -> float:

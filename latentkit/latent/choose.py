@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from sklearn.mixture import GaussianMixture
+import numpy as np
 from torch import Tensor
 
-from latentkit.latent.cluster import Clustering, kmeans, stability, to_points
+from latentkit.latent.cluster import Clustering, kmeans, mixture, stability, to_points
 from latentkit.latent.watch import Watch
 from latentkit.metrics.internal import silhouette
 
@@ -36,7 +36,9 @@ def bic(z: Tensor, k: int, seed: int = 0) -> float:
     """Bayesian information criterion of a Gaussian mixture of k components; lower is better.
 
     Schwarz, "Estimating the dimension of a model", 1978: -2 log likelihood + parameters x log N,
-    with full covariances, so k (D + 1) (D + 2) / 2 - 1 parameters.
+    with full covariances, so k (D + 1) (D + 2) / 2 - 1 parameters. The mixture is that of `gmm`,
+    fitted to standardised latents; the likelihood is that of the latents in their own unit. Another
+    unit adds the same constant for every k, so that the comparison within a set stays.
 
     Args:
         z: (N, D) latents, N >= 2.
@@ -46,10 +48,9 @@ def bic(z: Tensor, k: int, seed: int = 0) -> float:
     Raises:
         ValueError: if z is not (N, D) and finite, there is one latent, or k is not in [1, N].
     """
-    points = to_points(z, k)
-    if len(points) == 1:
-        raise ValueError("expected at least 2 latents to fit a Gaussian mixture, got 1")
-    return float(GaussianMixture(k, random_state=seed, max_iter=500).fit(points).bic(points))
+    found = mixture(z, k, seed)
+    unit = 2 * len(found.points) * np.log(found.scale).sum()
+    return float(found.model.bic(found.points) + unit)
 
 
 def choose_k(

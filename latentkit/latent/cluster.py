@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from latentkit.latent.points import check_points
+from latentkit.latent.points import check_points, spread
 from latentkit.latent.watch import Watch
 from latentkit.metrics.clustering import ari
 
@@ -62,8 +62,9 @@ def kmeans(z: Tensor, k: int, seed: int = 0, restarts: int = 10) -> Clustering:
 def gmm(z: Tensor, k: int, seed: int = 0) -> Clustering:
     """Clusters of a Gaussian mixture with full covariances, fitted by expectation maximisation.
 
-    Dempster, Laird and Rubin, 1977. The confidence is the probability of the own component given
-    the latent.
+    Dempster, Laird and Rubin, 1977. Fitted to the latents with each coordinate in its own standard
+    deviations, so that the unit of no coordinate matters. The confidence is the probability of the
+    own component given the latent.
 
     Args:
         z: (N, D) latents.
@@ -73,13 +74,39 @@ def gmm(z: Tensor, k: int, seed: int = 0) -> Clustering:
     Raises:
         ValueError: if z is not (N, D) and finite, or k is not in [1, N].
     """
+    found = mixture(z, k, seed)
+    responsibility = found.model.predict_proba(found.points)
+    labels, confidence = responsibility.argmax(1), responsibility.max(1)
+    centres = found.model.means_ * found.scale + found.middle
+    return clustering("gmm", z, labels, centres, confidence)
+
+
+class FittedMixture(NamedTuple):
+    """scikit-learn's Gaussian mixture of standardised latents.
+
+    Attributes:
+        model: fitted to `points`.
+        points: (N, D), the latents less `middle`, over `scale`.
+        middle: (D,) the latents' mean.
+        scale: (D,) their standard deviation, 1 for a constant coordinate.
+    """
+
+    model: GaussianMixture
+    points: npt.NDArray[np.float64]
+    middle: npt.NDArray[np.float64]
+    scale: npt.NDArray[np.float64]
+
+
+def mixture(z: Tensor, k: int, seed: int) -> FittedMixture:
+    """Fits what `gmm` and `choose.bic` share; their arguments and errors."""
     points = to_points(z, k)
     if len(points) == 1:
         raise ValueError("expected at least 2 latents to fit a Gaussian mixture, got 1")
+    # What scikit-learn adds to the variances is absolute: 1e-6 must be small in the data's unit.
+    middle, scale = points.mean(0), spread(torch.from_numpy(points)).numpy()
+    points = (points - middle) / scale
     model = GaussianMixture(k, random_state=seed, max_iter=500).fit(points)
-    responsibility = model.predict_proba(points)
-    labels, confidence = responsibility.argmax(1), responsibility.max(1)
-    return clustering("gmm", z, labels, model.means_, confidence)
+    return FittedMixture(model, points, middle, scale)
 
 
 def stability(

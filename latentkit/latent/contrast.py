@@ -15,7 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from latentkit.latent.attributes import Method, Strata, attribute, check_attribute
+from latentkit.latent.attributes import Method, Strata, attribute, check_attribute, mean_difference
+from latentkit.latent.points import row_keys
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Integers: TypeAlias = npt.NDArray[np.int64]
@@ -56,7 +57,8 @@ class Contrast:
     def estimates(self, start: Weights, end: Weights) -> Floats:
         """What the estimator gives for B resamples: (B, N), (B, M) -> (B, D).
 
-        Differences of means as they are, the fitted estimators as unit vectors.
+        Differences of means as they are, the fitted estimators as unit vectors. A resample whose
+        means are equal points nowhere: zero.
         """
         if self.method in FITTED:
             fits = [
@@ -76,8 +78,10 @@ class Contrast:
         return np.asarray(total / np.maximum(seen, 1))
 
     def _fit(self, start: Floats, end: Floats) -> Floats:
-        found = attribute(torch.from_numpy(start), torch.from_numpy(end), self.method)
-        return np.asarray(found.numpy())
+        a, b = torch.from_numpy(start), torch.from_numpy(end)
+        if not mean_difference(a, b).any():
+            return np.zeros(start.shape[1])
+        return np.asarray(attribute(a, b, self.method).numpy())
 
     def resamples(self, count: int, rng: np.random.Generator) -> tuple[Weights, Weights]:
         """Weights of stratified bootstrap resamples: (count, N) and (count, M)."""
@@ -142,8 +146,13 @@ class Contrast:
 def contrast(start: Tensor, end: Tensor, method: Method, strata: Strata | None) -> Contrast:
     """Checks two groups for statistics on them, and puts them in an order of their own.
 
+    Every statistic takes the latents (of pairs: the pairs) as independent. One that is in both
+    groups is not, which makes p and AUC wrong, and is refused. Which latents are of one image only
+    the caller knows: here it shows by equal numbers. `repeated` counts those within a group.
+
     Raises:
-        ValueError: as `attribute` does, or if a group has less than two latents.
+        ValueError: as `attribute` does, if a group has less than two latents, or if a latent equals
+            one of the other group (but for pairs, whose difference may be zero).
     """
     check_attribute(start, end, method, strata)
     if min(len(start), len(end)) < 2:
@@ -151,6 +160,8 @@ def contrast(start: Tensor, end: Tensor, method: Method, strata: Strata | None) 
             "expected at least 2 latents in each group to tell an error from, got "
             f"{len(start)} and {len(end)}"
         )
+    if method != "paired":
+        _check_apart(start, end)
     a, b = (group.detach().to("cpu", torch.float64).numpy() for group in (start, end))
     given = strata or (torch.zeros(len(start)), torch.zeros(len(end)))
     cells = [cell.cpu().long().numpy() for cell in given]
@@ -160,6 +171,22 @@ def contrast(start: Tensor, end: Tensor, method: Method, strata: Strata | None) 
         orders = [_order(a, cells[0]), _order(b, cells[1])]
     sorted_cells = cells[0][orders[0]], cells[1][orders[1]]
     return Contrast(a[orders[0]], b[orders[1]], method, sorted_cells)
+
+
+def repeated(start: Tensor, end: Tensor, paired: bool = False) -> int:
+    """How many latents of the two groups, or pairs, are copies of another of their group."""
+    groups = [torch.cat([start, end], 1)] if paired else [start, end]
+    return sum(len(group) - len(set(row_keys(group))) for group in groups)
+
+
+def _check_apart(start: Tensor, end: Tensor) -> None:
+    known = set(row_keys(end))
+    shared = sum(key in known for key in row_keys(start))
+    if shared:
+        raise ValueError(
+            f"expected groups without a latent in common, got {shared} of {len(start)} in start "
+            "that equal one in end: no statistic holds for such groups; leave them out of one group"
+        )
 
 
 def _of_pairs(start: Floats, end: Floats) -> Floats:

@@ -5,11 +5,14 @@ PCA of images; TruncatedSVD of word counts, which is latent semantic analysis (D
 """
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.decomposition import NMF, PCA, TruncatedSVD
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -53,9 +56,8 @@ class DecompositionModel(DecompositionEncoder):
         Shares of topics give the probability of every word. With gradients for PCA, TruncatedSVD,
         NMF and topics, which are linear; without for others.
         """
-        size = len(self.decomposition.components_)
-        if z.ndim != 2 or z.shape[1] != size:
-            raise ValueError(f"expected latents (N, {size}), got {tuple(z.shape)}")
+        if z.ndim != 2 or z.shape[1] != self._size:
+            raise ValueError(f"expected latents (N, {self._size}), got {tuple(z.shape)}")
         matrix = _linear_decode(self.decomposition)
         if matrix is not None:
             rows, offset = (part.to(z.device) for part in matrix)
@@ -64,6 +66,11 @@ class DecompositionModel(DecompositionEncoder):
             back = self.decomposition.inverse_transform(z.detach().to("cpu", torch.float64).numpy())
             found = torch.from_numpy(np.asarray(back)).to(z)
         return found.clamp(0, 1).reshape(-1, *self.shape)
+
+    @cached_property
+    def _size(self) -> int:
+        """D."""
+        return int(_blank(self.decomposition, self.shape).shape[1])
 
 
 def _linear_encode(decomposition: Any, x: Tensor) -> Tensor:  # noqa: ANN401
@@ -78,15 +85,33 @@ def _linear_encode(decomposition: Any, x: Tensor) -> Tensor:  # noqa: ANN401
 
 def _linear_decode(decomposition: Any) -> tuple[Tensor, Tensor] | None:  # noqa: ANN401
     """The matrix (D, W) and offset of `inverse_transform`, where it is linear and known."""
+    if hasattr(decomposition, "inverse_transform") and not isinstance(
+        decomposition, PCA | TruncatedSVD | NMF
+    ):
+        return None
     rows = _matrix(decomposition.components_)
     if isinstance(decomposition, PCA):
         scaled = rows * _scales(decomposition)[:, None] if decomposition.whiten else rows
         return scaled, _matrix(decomposition.mean_)
-    if isinstance(decomposition, TruncatedSVD | NMF):
-        return rows, torch.zeros(rows.shape[1], dtype=torch.float64)
     if not hasattr(decomposition, "inverse_transform"):  # topics
-        return rows / rows.sum(1, keepdim=True), torch.zeros(rows.shape[1], dtype=torch.float64)
-    return None
+        rows = rows / rows.sum(1, keepdim=True)
+    return rows, torch.zeros(rows.shape[1], dtype=torch.float64)
+
+
+def _has_way_back(decomposition: Any, shape: tuple[int, ...]) -> bool:  # noqa: ANN401
+    if not hasattr(decomposition, "inverse_transform"):
+        topics = getattr(decomposition, "components_", None)
+        return topics is not None and bool(topics.min() >= 0)
+    try:
+        decomposition.inverse_transform(_blank(decomposition, shape))
+    except NotFittedError:  # a KernelPCA that was not asked to learn it
+        return False
+    return True
+
+
+def _blank(decomposition: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:  # noqa: ANN401
+    """The latent (1, D) of a sample of zeros."""
+    return np.asarray(decomposition.transform(np.zeros((1, math.prod(shape)))))
 
 
 def _scales(pca: Any) -> Tensor:  # noqa: ANN401
@@ -104,13 +129,14 @@ def from_sklearn(decomposition: Any, shape: tuple[int, ...]) -> DecompositionEnc
 
     Args:
         decomposition: fitted on rows of prod(shape) numbers, with `transform`: PCA, TruncatedSVD,
-            FastICA, NMF, LatentDirichletAllocation, a Pipeline without names of parts, ...
+            FastICA, NMF, KernelPCA, LatentDirichletAllocation, a Pipeline of such, ...
         shape: (C, *S) of a sample: (1, 8, 8) for digits, (1, words) for texts.
 
     Returns:
-        A `DecompositionModel` where there is a way back (`inverse_transform`, or topics), else a
-        `DecompositionEncoder`. Decoded samples are clamped to [0, 1], so fit on such samples
-        (tf-idf is; divide counts by their largest, but for topics, whose words are probabilities).
+        A `DecompositionModel` where there is a way back (a fitted `inverse_transform`, in a
+        Pipeline one of every part; or topics), else a `DecompositionEncoder`. Decoded samples are
+        clamped to [0, 1], so fit on such samples (tf-idf is; divide counts by their largest, but
+        for topics, whose words are probabilities).
 
     Raises:
         ValueError: if it has no `transform`, is not fitted, or takes rows of another length.
@@ -135,7 +161,5 @@ def from_sklearn(decomposition: Any, shape: tuple[int, ...]) -> DecompositionEnc
             f"expected a shape of {width} numbers, as the decomposition was fitted on, got "
             f"{tuple(shape)} of {math.prod(shape)}"
         )
-    topics = getattr(decomposition, "components_", None)
-    back = hasattr(decomposition, "inverse_transform") or (topics is not None and topics.min() >= 0)
-    kind = DecompositionModel if back and topics is not None else DecompositionEncoder
-    return kind(decomposition, shape)
+    back = _has_way_back(decomposition, shape)
+    return (DecompositionModel if back else DecompositionEncoder)(decomposition, shape)

@@ -53,8 +53,8 @@ def held_out_auc(
         seed: of the folds.
 
     Raises:
-        ValueError: as `attribute` does, or if a group has less than two latents, or no stratum has
-            two of each group.
+        ValueError: as `attribute` does, or if a group has less than two latents or, but for pairs,
+            one that equals a latent of the other; or no stratum has two of each group.
     """
     groups = contrast(start, end, method, strata)
     return cross_fitted_auc(groups, groups.generator(seed))

@@ -51,18 +51,21 @@ def slerp(a: Tensor, b: Tensor, steps: int, norm: Norm = "blend") -> Tensor:
 
     Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985; White, "Sampling
     Generative Networks", 2016 (arXiv 1609.04468). Ends with almost one direction are joined by
-    the straight line. Ends that point in opposite directions (angle within the square root of the
-    machine epsilon of pi) define no plane: the arc then bends towards the coordinate axis least
-    aligned with `a` (the first of equals), with the length of "blend" linear in t. With D = 1
-    there is no such axis, and the path passes through zero.
+    the straight line. Ends that point in opposite directions define no plane: the arc then bends
+    towards the coordinate axis least aligned with `a` (the first of equals), with the length of
+    "blend" linear in t. They are opposite if their angle is within the square root of the machine
+    epsilon of pi, the epsilon of the dtype they come in, since rounding to it moved them: 0.0003
+    radians in single precision, 0.03 in float16, 0.09 in bfloat16. With D = 1 there is no such
+    axis, and the path passes through zero.
 
     Args:
         a: (N, *Z) starts.
         b: (N, *Z) ends.
         steps: T >= 2, both ends included.
         norm: "blend", White's plain formula on a and b themselves: unequal lengths bulge as the
-            angle nears pi; "unit", both ends and the path on the unit sphere, as in StyleGAN's
-            path length (arXiv 1812.04948); "log", length |a|^(1-t) |b|^t.
+            angle nears pi, here to twice the longer end at most; "unit", both ends and the path on
+            the unit sphere, as in StyleGAN's path length (arXiv 1812.04948); "log", length
+            |a|^(1-t) |b|^t.
 
     Returns:
         (N, T, *Z); never NaN for finite ends.
@@ -83,11 +86,12 @@ def slerp(a: Tensor, b: Tensor, steps: int, norm: Norm = "blend") -> Tensor:
     angle = torch.where(directed, _angle(unit_x, unit_y), 0)
     weight_x, weight_y = _weights(angle, t)
     if norm == "blend":
-        length, arc = (1 - t) * long_x + t * long_y, weight_x * x + weight_y * y
+        length = (1 - t) * long_x + t * long_y
+        arc = _within(weight_x * x + weight_y * y, 2 * torch.maximum(long_x, long_y))
     else:
         length = long_x ** (1 - t) * long_y**t if norm == "log" else torch.ones_like(t)
         arc = length * (weight_x * unit_x + weight_y * unit_y)
-    opposite = angle > math.pi - _tiny(angle)
+    opposite = angle > math.pi - _tiny(a.dtype)
     path = torch.where(opposite, length * _half_turn(unit_x, t), arc)
     if norm == "unit":
         a, b = (u.reshape(a.shape).to(a.dtype) for u in (unit_x, unit_y))
@@ -237,7 +241,7 @@ def _angle(u: Tensor, v: Tensor) -> Tensor:
 def _weights(angle: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """Slerp's weights of both ends, (N, T, 1); those of lerp where sin(angle) is next to zero."""
     sine = angle.sin()
-    flat = sine < _tiny(angle)
+    flat = sine < _tiny(angle.dtype)
     sine = torch.where(flat, 1, sine)  # divided by even where unused: keeps gradients finite
     weight_x = torch.where(flat, 1 - t, ((1 - t) * angle).sin() / sine)
     return weight_x, torch.where(flat, t, (t * angle).sin() / sine)
@@ -250,6 +254,13 @@ def _half_turn(u: Tensor, t: Tensor) -> Tensor:
     return (math.pi * t).cos() * u + (math.pi * t).sin() * side
 
 
-def _tiny(x: Tensor) -> float:
-    """The angle whose square is lost in rounding."""
-    return math.sqrt(torch.finfo(x.dtype).eps)
+def _within(x: Tensor, most: Tensor) -> Tensor:
+    """Points (N, T, D), those further out than most (N, 1, 1) brought back to it."""
+    length, _ = _polar(x)
+    beyond = length > most
+    return x * torch.where(beyond, most / torch.where(beyond, length, 1), 1)
+
+
+def _tiny(dtype: torch.dtype) -> float:
+    """The angle whose square is lost in rounding to the dtype."""
+    return math.sqrt(torch.finfo(dtype).eps)

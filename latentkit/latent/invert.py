@@ -31,7 +31,8 @@ class Terms:
     Attributes:
         prior: of the latents. One of a known form (`typicality.Known`) adds
             `prior_weight` times what `typicality.penalty` rises above the start's (an encoder may
-            lie outside its prior), and keeps the latents on its support.
+            lie outside its prior), and keeps the latents of every step on its support (the start
+            counts as given, and is returned where no step is better).
         features: images (N, C, *S) -> features (N, ...), differentiable; adds `feature_weight`
             times the squared distance to the image's features, in units of their squared length.
         pixels: mean over pixels and channels of the absolute ("l1") or squared ("l2") difference;

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from latentkit.latent.derivative import pushforward
+from latentkit.latent.derivative import pullback, pushforward
 
 Outputs: TypeAlias = Callable[[Tensor], Tensor | Sequence[Tensor]]
 """Latents (N, *Z) -> one tensor (N, ...), or several: the metric is then their sum."""
@@ -36,9 +36,7 @@ def metric_product(decode: Outputs, z: Tensor, v: Tensor) -> Tensor:
     """
     _check(z, v)
     flat = _flat(decode)
-    change = pushforward(flat, z, v)
-    product: Tensor = torch.func.vjp(flat, z)[1](change)[0]
-    return product
+    return pullback(flat, z, pushforward(flat, z, v))
 
 
 def metric_norm(decode: Outputs, z: Tensor, v: Tensor) -> Tensor:

@@ -63,6 +63,12 @@ def flat_points(z: Tensor) -> Tensor:
     return z.detach().flatten(1).to("cpu", torch.float64)
 
 
+def row_keys(z: Tensor) -> list[bytes]:
+    """One for each latent (N, *Z): equal for equal ones, whatever dtype and sign of zeros."""
+    values = z.detach().flatten(1).to("cpu", torch.float64) + 0.0
+    return [row.tobytes() for row in values.numpy()]
+
+
 def spread(points: Tensor) -> Tensor:
     """Standard deviations (D,) of (N, D); 1 where a coordinate is constant, to divide by."""
     deviation = points.std(0)

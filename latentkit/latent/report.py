@@ -6,7 +6,7 @@ from torch import Tensor
 
 from latentkit.latent.alignment import Alignment, alignment
 from latentkit.latent.attributes import Method, Strata
-from latentkit.latent.contrast import FITTED
+from latentkit.latent.contrast import FITTED, repeated
 from latentkit.latent.held_out import HeldOut, held_out
 from latentkit.latent.uncertainty import Cone, bootstrap_cone, permutation_p
 
@@ -25,6 +25,8 @@ class DirectionReport:
         p: of the groups being alike.
         held_out: what it is worth on other latents.
         alignment: how alike single differences are.
+        repeats: latents (or pairs) that are copies of another of their group. They count as
+            independent, which they are not: cone and p are then too small.
         warnings: why not to trust these numbers themselves; empty where there is no reason.
     """
 
@@ -34,6 +36,7 @@ class DirectionReport:
     p: float
     held_out: HeldOut
     alignment: Alignment
+    repeats: int
     warnings: tuple[str, ...]
 
     def sentences(self) -> list[str]:
@@ -83,7 +86,8 @@ def direction_report(
         seed: of everything random.
 
     Raises:
-        ValueError: as `attribute` does, or if a group has less than two latents.
+        ValueError: as `attribute` does, if a group has less than two latents, or if a latent equals
+            one of the other group (but for pairs).
     """
     slow = method in FITTED
     draws = resamples or (200 if slow else 1000)
@@ -93,12 +97,18 @@ def direction_report(
     held = held_out(start, end, method, strata=strata, seed=seed)
     paired = method == "paired"
     same = alignment(start, end, paired=paired, strata=strata, seed=seed)
-    sizes = len(start), len(end)
-    return DirectionReport(method, sizes, cone, p, held, same, _warnings(sizes, p))
+    sizes, repeats = (len(start), len(end)), repeated(start, end, paired)
+    warnings = _warnings(sizes, p, repeats, "pairs" if paired else "latents")
+    return DirectionReport(method, sizes, cone, p, held, same, repeats, warnings)
 
 
-def _warnings(sizes: tuple[int, int], p: float) -> tuple[str, ...]:
+def _warnings(sizes: tuple[int, int], p: float, repeats: int, what: str) -> tuple[str, ...]:
     found = []
+    if repeats:
+        found.append(
+            f"{repeats} {what} are copies of others in their group and count as independent: "
+            "cone and p are too small; leave the copies out"
+        )
     if min(sizes) < FEW:
         found.append(
             f"a group has {min(sizes)} latents, fewer than {FEW}: the bootstrap cone is too narrow"

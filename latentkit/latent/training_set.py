@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latentkit.latent.points import check_labels, check_points
+from latentkit.latent.points import check_labels, check_points, row_keys
 
 
 class TrainLatents:
@@ -21,7 +21,7 @@ class TrainLatents:
         z: (N, *Z) latents.
         labels: (N,) integers.
         rows: (N,) the number of each in the data set, all different.
-        held_out: (M,) the rows of the validation and test splits.
+        held_out: (M,) the rows of the validation and test splits, M >= 1.
         held_out_z: (M, *Z) their latents, which also shows copies of a held-out image under another
             number; None checks the numbers alone.
 
@@ -29,8 +29,8 @@ class TrainLatents:
         z, labels, rows: as given.
 
     Raises:
-        ValueError: if the shapes do not fit, a latent is not finite, a row is given twice, is
-            negative, or is held out, or a latent equals a held-out one.
+        ValueError: if the shapes do not fit, a latent is not finite, nothing is held out, a row is
+            given twice, is negative, or is held out, or a latent equals a held-out one.
     """
 
     def __init__(
@@ -159,6 +159,11 @@ def _check_rows(rows: Tensor, n: int, held_out: Tensor) -> None:
                 f"expected {name} to be row numbers (integers of 0 or more, one dimension), got "
                 f"{given.dtype} of shape {tuple(given.shape)}"
             )
+    if not len(held_out):
+        raise ValueError(
+            "expected the rows that are held out, got none: name those of the validation and test "
+            "splits, or nothing shows that they are not augmented"
+        )
     if len(rows) != n:
         raise ValueError(f"expected {n} rows, one for each latent, got {len(rows)}")
     if len(torch.unique(rows)) < n:
@@ -176,16 +181,10 @@ def _check_copies(z: Tensor, rows: Tensor, held_out: Tensor) -> None:
         raise ValueError(
             f"expected held-out latents (M, *{tuple(z.shape[1:])}), got {tuple(held_out.shape)}"
         )
-    seen = set(_keys(held_out))
-    equal = [row for key, row in zip(_keys(z), rows.tolist(), strict=True) if key in seen]
+    seen = set(row_keys(held_out))
+    equal = [row for key, row in zip(row_keys(z), rows.tolist(), strict=True) if key in seen]
     if equal:
         raise ValueError(
             f"expected training latents alone, got {len(equal)} that equal a held-out one, the "
             f"first rows {equal[:5]}: copies of an image in two splits?"
         )
-
-
-def _keys(z: Tensor) -> list[bytes]:
-    """Equal for equal latents, whatever their dtype and the sign of their zeros."""
-    values = z.detach().flatten(1).to("cpu", torch.float64) + 0.0
-    return [row.tobytes() for row in values.numpy()]

@@ -69,7 +69,8 @@ def bootstrap_directions(
         (B, D) unit vectors, float64 on the CPU.
 
     Raises:
-        ValueError: as `attribute` does, or if a group has less than two latents, or B < 1.
+        ValueError: as `attribute` does, or if a group has less than two latents or, but for pairs,
+            one that equals a latent of the other; or B < 1.
     """
     groups = contrast(start, end, method, strata)
     found = torch.from_numpy(_resampled(groups, resamples, seed))
@@ -129,8 +130,8 @@ def permutation_p(
         At least 1 / (m + 1).
 
     Raises:
-        ValueError: as `attribute` does, or if a group has less than two latents, m < 1, or the
-            method has no length.
+        ValueError: as `attribute` does, or if a group has less than two latents or, but for pairs,
+            one that equals a latent of the other; m < 1, or the method has no length.
     """
     groups = contrast(start, end, method, strata)
     chosen = statistic or ("auc" if method in FITTED else "length")

@@ -1,12 +1,15 @@
 """Does each latent coordinate stand for one known factor? MIG, SAP and DCI, from samples.
 
 Latents are (N, D), factors (N, F): row i of both belongs to the same image, and the factors were
-drawn independently of each other. 1 is perfect; no score depends on the order or the scale of the
-coordinates. A factor that is an angle needs two coordinates to be told without a jump, so no code
-can have both its gap (MIG, SAP) and its neighbours right.
+drawn independently of each other. `mig` warns where they were not: the coordinate of one factor
+then tells of another, so that no code has the whole gap (Almudevar et al., "Defining and Measuring
+Disentanglement for non-Independent Factors of Variation", 2024). 1 is perfect; no score depends on
+the order or the scale of the coordinates. A factor that is an angle needs two coordinates to be
+told without a jump, so no code can have both its gap (MIG, SAP) and its neighbours right.
 """
 
 import math
+import warnings
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -18,6 +21,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 _CHUNK = 4096  # samples counted at a time
+_DEPENDENT = 0.05  # share of a factor's entropy that another may tell, beyond what noise tells
 
 
 class DCI(NamedTuple):
@@ -37,7 +41,8 @@ def mig(latents: Tensor, factors: Tensor, bins: int = 20) -> float:
 
     Chen et al., "Isolating Sources of Disentanglement in Variational Autoencoders", NeurIPS 2018
     (arXiv 1802.04942), eq. 6, with coordinates in bins of equal width as in Locatello et al. (arXiv
-    1811.12359). Counting in bins finds some information in noise, alike in all coordinates.
+    1811.12359). Counting in bins finds some information in noise, alike in all coordinates; what
+    that adds to the gap, `mig_of_noise` says.
 
     Args:
         latents: (N, D), D >= 2.
@@ -50,16 +55,69 @@ def mig(latents: Tensor, factors: Tensor, bins: int = 20) -> float:
     Raises:
         ValueError: if the shapes do not fit, a value is not finite, a factor is constant, or there
             is one coordinate.
+
+    Warns:
+        UserWarning: if one factor tells of another.
     """
+    code, kind = _coded(latents, factors, bins)
+    _warn_of_dependence(kind)
+    return _gap(code, kind)
+
+
+def mig_of_noise(
+    latents: Tensor, factors: Tensor, bins: int = 20, repeats: int = 10, seed: int = 0
+) -> float:
+    """The `mig` of latents that know nothing: the same ones, shuffled against the factors.
+
+    What is left of it by chance, in samples of this size: it falls as 1 / N.
+
+    Args:
+        latents: (N, D), D >= 2.
+        factors: (N, F), each of them varying.
+        bins: as for `mig`.
+        repeats: shuffles to average over, >= 1.
+        seed: of the shuffles.
+
+    Raises:
+        ValueError: as `mig` does, or if repeats < 1.
+    """
+    if repeats < 1:
+        raise ValueError(f"expected repeats >= 1, got {repeats}")
+    code, kind = _coded(latents, factors, bins)
+    generator = torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(len(code), generator=generator) for _ in range(repeats)]
+    return sum(_gap(code[order.to(code.device)], kind) for order in orders) / repeats
+
+
+def _coded(latents: Tensor, factors: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     _check(latents, factors)
     if latents.shape[1] < 2 or bins < 2:
         raise ValueError(
             f"expected two coordinates and two bins or more, got {latents.shape[1]} and {bins}"
         )
-    code, kind = _binned(latents, bins), _levels(factors, bins)
+    return _binned(latents, bins), _levels(factors, bins)
+
+
+def _gap(code: Tensor, kind: Tensor) -> float:
     best = mutual_information(code, kind).topk(2, dim=0).values
     entropy = mutual_information(kind, kind).diagonal()
     return ((best[0] - best[1]) / entropy).mean().item()
+
+
+def _warn_of_dependence(kind: Tensor) -> None:
+    generator = torch.Generator().manual_seed(0)
+    orders = [torch.randperm(len(kind), generator=generator) for _ in range(20)]
+    noise = torch.stack([mutual_information(kind[order.to(kind.device)], kind) for order in orders])
+    told = mutual_information(kind, kind)
+    entropy, excess = told.diagonal().clone(), told - noise.mean(0)
+    share = torch.where(excess > 5 * noise.std(0), excess / entropy, 0).fill_diagonal_(0)
+    if share.max() > _DEPENDENT:
+        first, second = divmod(int(share.argmax()), kind.shape[1])
+        warnings.warn(
+            f"expected independent factors, but factor {first} tells {share.max().item():.0%} of "
+            f"factor {second}: a perfect code scores below 1; draw them independently",
+            stacklevel=3,
+        )
 
 
 def mutual_information(a: Tensor, b: Tensor) -> Tensor:

@@ -95,11 +95,12 @@ def test_attribute_columns_are_groups(ok, place):
 
 
 def test_a_group_of_one_image_says_nothing_of_the_error(typed, named):
-    words = ["--start", "name:digit 1:.*dark", "--end", "name:dark", "--data", "named.npz"]
+    words = ["--start", "name:digit 1:.*dark", "--end", "name:digit (?!1:).*dark"]
+    words += ["--data", "named.npz"]
     done = typed("directions", "vae.safetensors", *ATTRIBUTE, *words)
     assert done.code == 2
     assert "expected groups of 2 images or more" in done.err
-    assert "got 1 in --start and 44 in --end" in done.err
+    assert "got 1 in --start and 43 in --end" in done.err
 
 
 def test_principal_components_have_cones(ok, place, digits):
@@ -116,8 +117,55 @@ def test_principal_components_have_cones(ok, place, digits):
     assert known == {"cone_degrees": pytest.approx(expected[1], abs=0.1)}
 
 
-def test_few_images_are_warned_of(ok, named):
+def test_an_image_in_both_groups_is_refused(typed, named, digits):
+    """By number where both are training images, by its pixels where one is in a folder."""
     words = ["--start", "name:digit [1-5]:", "--end", "name:dark", "--data", "named.npz"]
+    done = typed("directions", "vae.safetensors", *ATTRIBUTE, *words)
+    _, names = encoded("named.npz")
+    count = sum(n.endswith("Dark") and n[6:8] in {f"{i}:" for i in range(1, 6)} for n in names)
+    assert done.code == 2
+    assert f"got {count} in both name:digit [1-5]: and name:dark: no statistic holds" in done.err
+    assert "narrow one of them, as without:TEXT does against name:TEXT" in done.err
+    for folder, chosen in (("a", range(5)), ("b", range(3, 9))):
+        (named / folder).mkdir()
+        for i in chosen:
+            pixels = (digits.split("train")[i : i + 1][0][0, 0] * 255).byte().numpy()
+            Image.fromarray(pixels).save(named / folder / f"{i}.png")
+    for estimator in ("centroid", "paired"):
+        words = ["--start", "a", "--end", "b", "--estimator", estimator]
+        done = typed("directions", "vae.safetensors", *ATTRIBUTE, *words)
+        assert done.code == 2
+        assert "got 2 in both a and b" in done.err
+
+
+def test_a_picture_in_both_groups_counts_in_neither(ok, typed, place, digits):
+    """Under two numbers, so that no narrower name could keep it out."""
+    x = (digits.split("train")[:60][0][:, 0] * 255).byte().numpy()
+    names = [f"{'left' if i % 2 else 'right'} {i}" for i in range(60)] + ["right 60", "right 61"]
+    x = np.concatenate([x, x[[1, 3]]])
+    np.savez(place / "twice.npz", x=x, name=names)
+    words = ["--start", "name:left", "--end", "name:right", "--data", "twice.npz"]
+    said = ok("directions", "vae.safetensors", *ATTRIBUTE, *words)
+    z, used = encoded("twice.npz")
+    pictures = latentkit.cli.sources.open_data("twice.npz", {}, (1, 16, 16)).split("train")[:][0]
+    left = torch.tensor(["left" in name for name in used])
+    keys = [image.numpy().tobytes() for image in pictures]
+    sides = [{k for k, flag in zip(keys, left, strict=True) if flag == side} for side in (0, 1)]
+    both = sides[0] & sides[1]
+    once = torch.tensor([key not in both for key in keys])
+    assert 1 <= len(both) <= 2
+    found = load_directions(OUT)
+    assert found.uncertainty["sizes"] == [int((left & once).sum()), int((~left & once).sum())]
+    assert f"{2 * len(both)} images were left out: their picture is in both groups" in said
+    expected = attribute(z[left & once], z[~left & once])
+    torch.testing.assert_close(found.vectors[0], expected, atol=1e-4, rtol=0)
+    numbers = result(place / "outputs/directions/result.json")["numbers"]
+    assert numbers["copies_left_out"] == 2 * len(both)
+
+
+def test_few_images_are_warned_of(ok, named):
+    words = ["--start", "name:digit [1-5]:", "--end", "name:digit [0-9]{2}:.*dark"]
+    words += ["--data", "named.npz"]
     said = ok("directions", "vae.safetensors", *ATTRIBUTE, *words)
     assert "fewer than 10: the bootstrap cone is too narrow" in said
     assert len(load_directions(OUT).uncertainty["warnings"]) >= 1

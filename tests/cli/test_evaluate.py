@@ -154,7 +154,14 @@ def test_known_factors_are_scored(numbers, place, monkeypatch):
     config = "class_path: latentkit.data.shapes.Shapes\ninit_args: {size: 16, count: 20}\n"
     (place / "shapes.yaml").write_text(config)
     found, settings, _ = numbers("spaces:mean", "--data", "shapes.yaml", "--limit", 20)
-    names = {"mig", "sap", "dci_disentanglement", "dci_completeness", "dci_informativeness"}
+    names = {
+        "mig",
+        "mig_of_noise",
+        "sap",
+        "dci_disentanglement",
+        "dci_completeness",
+        "dci_informativeness",
+    }
     for name in names | {"factor_vae_score", "beta_vae_score"}:
         assert 0 <= found[name] <= 1
     assert settings["factor_scenes"] == 200

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+import latentkit
+from latentkit.cli.sources import open_data
+from latentkit.latent.cluster import kmeans
 from latentkit.store import load_directions
 from tests.cli.conftest import result
 
@@ -99,3 +102,23 @@ def test_feature_maps_are_inverted_walked_and_explained(ok, place, maps):
         assert found["z"].shape == (2, 2, 4, 4)
     ok("interpolate", maps, *DATA, "--from", "item:0", "--to", "item:1", "--method", "geodesic")
     ok("explain", maps, *DATA, "--images", 1)
+
+
+@torch.no_grad()
+def test_every_endpoint_takes_feature_maps(ok, typed, place, maps):
+    images = open_data("small.npz", {}, (1, 16, 16)).split("train")[:][0]
+    z = latentkit.load(maps).encode(images)
+    centres = kmeans(z.flatten(1), 10, 0).centres.reshape(10, 2, 4, 4)
+    np.save("row.npy", z[0].numpy())
+    np.save("one.npy", z[:1].numpy())
+    np.save("two.npy", z[:2].numpy())
+    words = ["interpolate", maps, *DATA, "--method", "lerp", "--steps", 3, "--to", "cluster:3"]
+    for name, start in (("row.npy", z[0]), ("one.npy", z[0]), ("cluster:2", centres[2])):
+        ok(*words, "--from", name)
+        path = torch.from_numpy(np.load(place / "outputs/interpolate/latents.npy"))
+        assert path.shape == (3, 2, 4, 4)
+        torch.testing.assert_close(path[0], start, atol=1e-5, rtol=0)
+        torch.testing.assert_close(path[2], centres[3], atol=1e-5, rtol=0)
+    done = typed(*words, "--from", "two.npy")
+    assert done.code == 2
+    assert "of one latent size, got two.npy (2, 2, 4, 4)" in done.err

@@ -1,12 +1,17 @@
 """Progress is shown on a terminal, moves, and is gone at the end."""
 
+import ast
 import io
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+import torch
 
+import latentkit.cli
 from latentkit.cli.progress import bar, stage
+from latentkit.cli.sources import _watched
 
 
 class Terminal(io.StringIO):
@@ -46,6 +51,32 @@ def test_a_file_is_told_nothing(monkeypatch):
     with stage("t-SNE"):
         pass
     assert shown.getvalue() == ""
+
+
+def test_no_bar_of_a_verb_writes_to_a_file():
+    """`disable=None` is tqdm's word for it; `few or None` also hides the bar of short work."""
+    calls = [
+        (path.name, node)
+        for path in Path(latentkit.cli.__file__).parent.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "tqdm"
+    ]
+    assert len(calls) > 8
+    loud = [
+        f"{name}:{node.lineno}"
+        for name, node in calls
+        if not any(k.arg == "disable" and "None" in ast.unparse(k.value) for k in node.keywords)
+    ]
+    assert loud == []
+
+
+def test_many_batches_are_watched_on_a_terminal_alone(monkeypatch):
+    for stream, seen in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert len([*_watched([torch.zeros(1)] * 20, "encode")]) == 20
+        assert ("encode" in stream.getvalue()) == seen
+    assert [*_watched([torch.zeros(1)] * 19, "encode")]
+    assert stream.getvalue() == ""
 
 
 def test_a_mistake_after_a_stage_is_not_swallowed():

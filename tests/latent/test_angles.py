@@ -32,6 +32,7 @@ def test_the_size_of_conditions_and_repeats_of_them_do_not_matter():
     found = orthogonal(d, c)
     many = torch.cat([c, 1000 * c, c[:1] + c[1:], 1e-4 * c[:1]])
     assert torch.allclose(orthogonal(d, many), found, atol=1e-6)
+    assert torch.allclose(orthogonal(d, 1e-30 * c), found, atol=1e-6)
     assert found.shape == (8,)
 
 
@@ -101,6 +102,8 @@ def test_a_map_on_two_axes():
         (lambda z: orthogonal(z[0], z[0]), r"conditions of shape \(N, D\)"),
         (lambda z: orthogonal(z[0], z / 0), "finite conditions"),
         (lambda z: orthogonal(z[0] / 0, z[:1]), "finite d"),
+        (lambda z: orthogonal(z[0], z * torch.tensor([[0], [1], [1]])), "conditions other than ze"),
+        (lambda z: without(z, 0 * z[:1]), "conditions other than zero, got a row of zeros"),
         (lambda z: cosines(0 * z), "row of zeros"),
         (lambda z: cosines(z, z[:, :2]), "rows of 4 numbers"),
         (lambda z: project(z, 0 * z[0]), "d1 other than zero"),

@@ -156,11 +156,24 @@ def test_half_precision_is_kept():
     assert (d.float() @ planted).item() > 0.97
 
 
-def test_equal_groups_have_no_direction():
-    z = 100 * torch.randn(50, 4, generator=torch.Generator().manual_seed(0)) + 1000
-    for other in (z, z.flip(0), torch.cat([z, z])):
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize(("n", "dim"), [(50, 4), (50, 512), (5000, 512)])
+def test_equal_groups_have_no_direction(n, dim, dtype):
+    """Whatever their order, in which rounding adds up over many dimensions."""
+    z = 100 * torch.randn(n, dim, generator=torch.Generator().manual_seed(0)) + 1000
+    z = z.to(dtype)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(1))
+    for other in (z, z.flip(0), z[order], torch.cat([z, z])):
         with pytest.raises(ValueError, match="means are equal"):
             attribute(z, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_small_difference_far_from_zero_is_still_found(dtype):
+    """The control: 1e-3 of the spread, at ten times the spread."""
+    z = 100 * torch.randn(50, 512, generator=torch.Generator().manual_seed(0)).to(dtype) + 1000
+    found = attribute(z, z.flip(0) + 0.1 * torch.eye(512, dtype=dtype)[3])
+    assert found[3] > 0.999
 
 
 def test_separation_counts_pairs():

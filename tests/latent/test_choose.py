@@ -43,6 +43,16 @@ def test_the_criterion_of_one_gaussian_by_hand():
     assert bic(z, 1) == pytest.approx(expected.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("unit", [1e-4, 1e-8, 1e4])
+def test_the_choice_by_bic_does_not_depend_on_the_unit(unit):
+    z = blobs(60)[0].double()
+    plain, found = choose_k(z, [1, 2, 3, 4]), choose_k(unit * z, [1, 2, 3, 4])
+    assert found.k == plain.k == 3
+    constant = 2 * z.numel() * math.log(unit)  # of the density, the same for every k
+    expected = {k: value + constant for k, value in plain.table.items()}
+    assert found.table == pytest.approx(expected, rel=1e-6)
+
+
 def test_the_clusters_that_are_judged_can_be_given():
     z, _ = rings(60)
     seen = []

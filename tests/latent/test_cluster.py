@@ -50,6 +50,19 @@ def test_confidence_is_low_half_way_and_high_at_a_centre(fit):
     assert confidence[-1] == confidence.min()
 
 
+@pytest.mark.parametrize("unit", [1e-4, 1e-8, 1e4])
+def test_a_mixture_does_not_depend_on_the_unit(unit):
+    """All axes in another unit, or one alone."""
+    z = blobs(60)[0].double() * torch.tensor([0.3, 0.3, 0.3, 1, 1])
+    plain = gmm(z, 3)
+    for scale in (torch.tensor(unit), torch.tensor([1, unit, 1, 1, 1])):
+        found = gmm(z * scale.double() + 5 * unit, 3)
+        assert torch.equal(found.labels, plain.labels)
+        assert torch.allclose(found.confidence, plain.confidence, atol=1e-6)
+        centres = plain.centres * scale.double() + 5 * unit
+        assert torch.allclose(found.centres, centres, rtol=1e-6, atol=0)
+
+
 def test_kmeans_confidence_by_hand():
     z = torch.tensor([[0.0], [2.0], [10.0], [12.0]])
     found = kmeans(z, 2)

@@ -3,9 +3,18 @@ import pytest
 import torch
 from sklearn import datasets
 from sklearn.cluster import KMeans
-from sklearn.decomposition import NMF, PCA, FastICA, LatentDirichletAllocation, TruncatedSVD
+from sklearn.decomposition import (
+    NMF,
+    PCA,
+    FastICA,
+    KernelPCA,
+    LatentDirichletAllocation,
+    TruncatedSVD,
+)
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.manifold import TSNE
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
 
 from latentkit.latent.bridge import LatentTransformer
 from latentkit.latent.decompositions import DecompositionEncoder, DecompositionModel, from_sklearn
@@ -45,6 +54,9 @@ def texts():
         NMF(5, random_state=0, max_iter=1000),
         FastICA(5, random_state=0, max_iter=1000),
         LatentDirichletAllocation(5, random_state=0, max_iter=3),
+        KernelPCA(5, kernel="rbf", gamma=0.05, fit_inverse_transform=True, random_state=0),
+        make_pipeline(StandardScaler(), PCA(5, random_state=0)),
+        StandardScaler(),
     ],
 )
 def test_every_decomposition_keeps_the_contract(decomposition):
@@ -143,11 +155,38 @@ def test_it_is_a_model_for_the_other_bridge():
     assert np.allclose(transformer.transform(x), pca.transform(x), atol=1e-5)
 
 
-def test_without_a_way_back_there_is_no_decode():
-    model = from_sklearn(KMeans(3, n_init=1).fit(digits().flatten(1).numpy()), SHAPE)
+@pytest.mark.parametrize(
+    "decomposition",
+    [
+        KernelPCA(5, kernel="rbf", gamma=0.05, fit_inverse_transform=True, random_state=0),
+        make_pipeline(StandardScaler(), PCA(5, random_state=0)),
+    ],
+)
+def test_what_has_no_components_goes_back_as_scikit_learn_does(decomposition):
+    x = digits()
+    model = from_sklearn(decomposition.fit(x.flatten(1).numpy()), SHAPE)
+    assert isinstance(model, DecompositionModel)
+    z = decomposition.transform(x.flatten(1).numpy())
+    back = torch.from_numpy(decomposition.inverse_transform(z)).clamp(0, 1)
+    assert torch.allclose(model.decode(model.encode(x)).flatten(1), back, atol=1e-9)
+    assert (model.decode(model.encode(x)) - x).abs().mean() < 0.15
+    with pytest.raises(ValueError, match=r"latents \(N, 5\), got \(2, 4\)"):
+        model.decode(torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize(
+    "decomposition",
+    [
+        KMeans(5, n_init=1),
+        KernelPCA(5, random_state=0),
+        make_pipeline(Normalizer(), PCA(5, random_state=0)),  # lengths are gone
+    ],
+)
+def test_without_a_way_back_there_is_no_decode(decomposition):
+    model = from_sklearn(decomposition.fit(digits().flatten(1).numpy()), SHAPE)
     assert type(model) is DecompositionEncoder
     assert not hasattr(model, "decode")
-    assert model.encode(digits()).shape == (300, 3)
+    assert model.encode(digits()).shape == (300, 5)
 
 
 @pytest.mark.parametrize(

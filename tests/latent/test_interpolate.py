@@ -154,9 +154,39 @@ def test_slerp_is_never_nan_where_the_arc_cosine_is(norm, dtype, seed, dim, scal
     a = (normal(4, dim, seed=seed) * scale).to(dtype)
     nearly = a + a.abs().amax() * torch.finfo(dtype).eps * normal(4, dim, seed=seed + 1).to(dtype)
     assume(a.abs().amax(1).min() > 0 and nearly.abs().amax(1).min() > 0)
-    for b in (a, -a, 2 * a, nearly, -nearly):
+    for b in (a, -a, 2 * a, nearly, -nearly, -1.5 * nearly, -2 * nearly):
         z = slerp(a, b, 5, norm)
         assert z.isfinite().all()
+        longest = torch.stack([a, b]).double().norm(dim=2).amax(0).clamp(min=norm == "unit")
+        assert (z.double().norm(dim=2) <= 2.02 * longest[:, None] + 1e-6).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1.0, 40.0])
+def test_ends_that_rounding_moved_from_opposite_ones_take_the_half_turn(dtype, scale):
+    a = (normal(200, 64) * scale).to(dtype)
+    exact = slerp(a.double(), -2 * a.double(), 5)
+    third = (-2 / 3 * a.double()).to(dtype)  # other digits than a's, unlike -2 a
+    for b in (-2 * a, 3 * third, 3 * third * (1 + 1e-3)):
+        z = slerp(a, b, 5).double()
+        assert z.isfinite().all()
+        assert torch.allclose(z, exact, rtol=0.05, atol=0.05 * scale)
+
+
+@pytest.mark.parametrize("short", [1e-4, 4e-4, 1e-2, 0.5, 1.0, 2.0])
+def test_unequal_lengths_bulge_to_twice_the_longer_end_at_most(short):
+    """Shorter than a half turn by `short` radians; the ends' plane is not left."""
+    angle = torch.tensor(math.pi - short, dtype=torch.float64)
+    a, b = torch.tensor([[1.0, 0, 0]]), 2 * torch.stack([angle.cos(), angle.sin(), angle * 0])[None]
+    z = slerp(a.double(), b, 9)
+    assert z.norm(dim=2).max() <= 4 + 1e-9
+    single = slerp(a, b.float(), 9)
+    assert single.norm(dim=2).max() <= 4.001
+    if short > 1e-3:
+        assert torch.allclose(single.double(), z, atol=1e-3)
+        assert (z[..., 2] == 0).all()
+    if short == 2.0:  # no need of a bound: the textbook's length
+        assert z[0, 4].norm() == pytest.approx((a + b)[0].norm().item() / (2 * (angle / 2).cos()))
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -8,7 +8,7 @@ import torch
 
 import latentkit
 from latentkit.latent.cluster import kmeans
-from latentkit.latent.stream import kmeans_stream
+from latentkit.latent.stream import _step, kmeans_stream
 from latentkit.metrics.clustering import accuracy, ari
 from tests.latent.test_cluster import blobs
 
@@ -56,6 +56,14 @@ def test_a_pass_is_a_step_of_lloyds():
     assert torch.allclose(after.centres, means, atol=1e-5)
 
 
+@pytest.mark.parametrize("unit", [2.0**-30, 2.0**30])
+def test_the_unit_of_the_latents_does_not_matter(unit):
+    z = cloud()
+    plain, found = (kmeans_stream(cut(x, 50), 6, sample=12) for x in (z, unit * z))
+    assert ari(plain.labels, found.labels) > 0.99
+    torch.testing.assert_close(found.centres / unit, plain.centres, atol=1e-3, rtol=0)
+
+
 def test_the_squared_distance_falls_with_each_pass():
     z = cloud()
     errors = [inertia(z, kmeans_stream(cut(z, 50), 6, passes=n, sample=12)) for n in range(6)]
@@ -85,10 +93,31 @@ def test_the_seed_decides_and_no_global_state_is_touched():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_cluster_without_members_keeps_its_centre():
-    z = torch.zeros(40, 2)
-    found = kmeans_stream(cut(z, 10), 1)
-    assert torch.equal(found.centres, torch.zeros(1, 2))
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_a_cluster_that_loses_its_members_keeps_its_centre():
+    """All latents lie left of three centres: two of these see no latent as theirs."""
+    z = torch.zeros(9, 2)
+    centres = torch.tensor([[1.0, 0.0], [4.0, 0.0], [9.0, 2.0]])
+    moved = _step(cut(z, 4), centres, 9)
+    assert moved.tolist() == [[0, 0], [4, 0], [9, 2]]
+    # And to the end: of equal latents, one of two centres gets all.
+    found = kmeans_stream(cut(torch.ones(40, 2), 10), 2)
+    assert found.labels.bincount(minlength=2).tolist() in ([40, 0], [0, 40])
+    assert torch.equal(found.centres, torch.ones(2, 2))
+
+
+@pytest.mark.parametrize("offset", [0.0, 300.0, 1000.0])
+def test_how_far_from_zero_the_latents_lie_does_not_matter(offset):
+    """Spread 0.1, so that a plain matrix product in single precision rounds the clusters away."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(10).repeat(100)
+    z = (0.5 * torch.randn(10, 16, generator=generator))[labels] + offset
+    z += 0.1 * torch.randn(1000, 16, generator=generator)
+    found, whole = kmeans_stream(cut(z, 150), 10, sample=500), kmeans(z, 10)
+    assert accuracy(labels, whole.labels) == accuracy(labels, found.labels) == 1
+    assert torch.equal(found.labels, torch.cdist(z.double(), found.centres.double()).argmin(1))
+    assert torch.cdist(found.centres.double(), whole.centres.double()).amin(1).max() < 1e-3
+    assert found.confidence.mean() == pytest.approx(whole.confidence.mean().item(), abs=1e-3)
 
 
 @pytest.mark.parametrize(

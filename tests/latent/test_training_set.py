@@ -74,6 +74,8 @@ def test_later_changes_of_the_callers_tensors_do_not_leak_in():
         (lambda z, y, r, h: TrainLatents(z[:9], y[:9], r.float(), h), "rows to be row numbers"),
         (lambda z, y, r, h: TrainLatents(z[:9], y[:9], r, h > 0), "held_out to be row numbers"),
         (lambda z, y, r, h: TrainLatents(z[:9], y[:9], r, h, z[9:, :2]), r"got \(6, 2\)"),
+        (lambda z, y, r, h: TrainLatents(z[:9], y[:9], r, h[:0]), "are held out, got none"),
+        (lambda z, y, r, h: TrainLatents.of_splits(z, y, torch.arange(15)), "held out, got none"),
         (lambda z, y, r, h: TrainLatents.of_splits(z, y, r + 7), r"rows in \[0, 15\)"),
         (lambda z, y, r, h: TrainLatents.of_splits(z, y, r - 1), r"rows in \[0, 15\)"),
     ],

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from latentkit.latent.alignment import alignment
 from latentkit.latent.attributes import attribute, separation
-from latentkit.latent.contrast import Contrast
+from latentkit.latent.contrast import Contrast, contrast
 from latentkit.latent.held_out import held_out, held_out_auc
 from latentkit.latent.report import direction_report
 from latentkit.latent.uncertainty import bootstrap_cone, bootstrap_directions, permutation_p
@@ -99,9 +100,8 @@ def test_p_has_the_form_that_is_never_zero_and_sees_a_shift():
     assert permutation_p(start, end, permutations=99) == 1 / 100
     assert permutation_p(start, end, permutations=1) == 1 / 2
     assert permutation_p(start, end, statistic="auc", permutations=19) == 1 / 20
-    same = torch.ones(3, 4)
-    same[0] = 2
-    assert permutation_p(same, same + 1e-30, permutations=9) == 1  # equal groups: all ties
+    start, end = torch.eye(2), torch.tensor([[0.75, 0.25], [0.25, 0.75]])
+    assert permutation_p(start, end, permutations=9) == 1  # equal means: no relabelling has less
 
 
 def test_p_is_that_of_a_slow_rewrite():
@@ -170,6 +170,24 @@ def test_the_interval_of_cosines_holds_the_bootstrap():
         found.quantile(torch.tensor([0.025, 0.975]).double()).tolist()
     )
     assert np.cos(np.radians(cone.half_angle)) == pytest.approx(found.quantile(0.05).item())
+
+
+def test_each_stratum_is_drawn_by_itself():
+    """Without noise, and with another difference in each: one that loses a stratum turns."""
+    start = torch.tensor([[0.0, 0.0]] * 9 + [[0.0, 5.0]])
+    end = torch.tensor([[1.0, 0.0]] + [[0.0, 6.0]] * 9)
+    strata = torch.tensor([0] * 9 + [1]), torch.tensor([0] + [1] * 9)
+    found = bootstrap_directions(start, end, "balanced", strata=strata, resamples=100)
+    assert torch.allclose(found, torch.full((100, 2), 0.5**0.5).double())
+    z, cells = groups(20, 30, dim=3), (torch.arange(20) % 3, torch.arange(30) % 4 % 3)
+    drawn = contrast(*z, "balanced", cells)
+    for weights, rows in zip(
+        drawn.resamples(50, np.random.default_rng(0)), drawn.cells, strict=True
+    ):
+        assert (weights.sum(1) == len(rows)).all()
+        for cell in range(3):
+            assert (weights[:, rows == cell].sum(1) == (rows == cell).sum()).all()
+    assert weights.max() > 2  # with replacement
 
 
 def test_pairs_that_share_their_noise_have_a_narrower_cone():
@@ -252,11 +270,64 @@ def test_bad_groups(call, start, end, more, message):
         call(start, end, **more)
 
 
+@pytest.mark.parametrize(
+    "call", [bootstrap_directions, bootstrap_cone, permutation_p, held_out_auc, held_out, alignment]
+)
+def test_a_latent_in_both_groups_is_refused(call):
+    start, end = groups(12, 9, dim=4)
+    end = torch.cat([end, start[:3]])
+    with pytest.raises(ValueError, match=r"got 3 of 12 in start that equal one in end.*leave"):
+        call(start, end)
+    with pytest.raises(ValueError, match="got 2 of 3"):
+        call(torch.tensor([[0.0], [1], [2]]), torch.tensor([[-0.0], [1], [5]]))
+
+
+def test_pairs_may_be_equal_or_share_a_latent():
+    start, end = groups(12, 12, dim=4)
+    end[:2] = start[:2]
+    assert permutation_p(start, end, "paired", permutations=9) > 0
+    assert alignment(start, end, paired=True).pairs == 12
+
+
+def test_repeated_latents_would_make_a_difference_of_none_and_are_reported():
+    alarms = 0
+    for seed in range(60):
+        start, end = (g.repeat(4, 1) for g in groups(10, 12, dim=8, seed=seed))
+        alarms += permutation_p(start, end, permutations=99) <= 0.05
+    assert alarms > 20  # not 3: the control
+    start, end = groups(20, 30, shift=3.0)
+    few = direction_report(torch.cat([start, start[:4], start[:1]]), torch.cat([end, end[:2]]))
+    assert few.repeats == 7
+    assert "7 latents are copies of others in their group" in few.warnings[0]
+    assert f"warning: {few.warnings[0]}" in few.sentences()
+    pairs = direction_report(*(torch.cat([g, g[:2]]) for g in groups(20, 20)), "paired")
+    assert pairs.repeats == 2
+    assert "2 pairs are copies" in pairs.warnings[0]
+    once = torch.cat([start[:20], start[:2]]), torch.cat([end[:20], end[20:22]])
+    assert direction_report(*once, "paired").repeats == 0  # different pairs with one start
+
+
+@pytest.mark.parametrize("method", ["svm", "lda"])
+def test_resamples_with_equal_means_point_nowhere(method):
+    """Of four whole numbers a resample often has the mean of the other: no error, no direction."""
+    start, end = torch.tensor([[0.0], [3.0]]), torch.tensor([[1.0], [4.0], [-1.0]])
+    found = bootstrap_directions(start, end, method, resamples=200)
+    assert {*found.flatten().tolist()} == {-1.0, 0.0, 1.0}
+    cone = bootstrap_cone(start, end, method, resamples=200)
+    assert cone.half_angle >= 90
+    assert 0 < permutation_p(start, end, method, permutations=19) <= 1
+
+
 def test_bad_settings():
     start, end = groups(4, 4, dim=3)
     for call, message in [
         (lambda: bootstrap_cone(start, end, resamples=0), "resamples >= 1"),
-        (lambda: bootstrap_cone(start, start), "theirs are equal"),
+        (
+            lambda: bootstrap_cone(
+                torch.eye(2), torch.eye(2).mean(0) + torch.tensor([[1, 0], [-1, 0]])
+            ),
+            "theirs are equal",
+        ),
         (lambda: permutation_p(start, end, permutations=0), "permutations >= 1"),
         (lambda: permutation_p(start, end, "svm", statistic="length"), "'auc'"),
         (lambda: permutation_p(start, end, statistic="mean"), "got 'mean'"),

@@ -1,12 +1,21 @@
 """Perfect codes, noise, and the numbers of a peer."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import mutual_info_score
 
 from latentkit.metrics import disentanglement
-from latentkit.metrics.disentanglement import dci, importance, mig, mutual_information, sap
+from latentkit.metrics.disentanglement import (
+    dci,
+    importance,
+    mig,
+    mig_of_noise,
+    mutual_information,
+    sap,
+)
 from tests.metrics.peer_case import case
 
 TABLE = torch.tensor([[0.7, 0.1, 0.0], [0.2, 0.8, 0.3], [0.1, 0.1, 0.7], [0.0, 0.0, 0.0]])
@@ -83,6 +92,35 @@ def test_noise_scores_about_nothing():
     assert sap(latents, factors) < 0.01
     assert max(dci(table_of(latents[:1000], factors[:1000]))) < 0.1
     assert importance(latents, factors[:, 0])[1] < 0.05
+
+
+def test_what_noise_scores_is_told_and_falls_with_the_number_of_samples():
+    """Against the scores for other factors, of which these latents know nothing; printed."""
+    found = {}
+    for n in (200, 800, 3200):
+        latents, factors = noise(n), independent(n)
+        generator = torch.Generator().manual_seed(7)
+        drawn = [mig(latents, torch.rand(n, 3, generator=generator)) for _ in range(20)]
+        found[n] = mig_of_noise(latents, factors, repeats=20)
+        assert found[n] == pytest.approx(np.mean(drawn), rel=0.25)
+        # It forgets what the latents know.
+        assert mig_of_noise(perfect(factors)[:, 1:], factors) < 0.1 < mig(perfect(factors), factors)
+    print("MIG of noise by samples:", found)
+    assert found[200] > 2 * found[800] > 4 * found[3200] > 0
+    with pytest.raises(ValueError, match="repeats >= 1, got 0"):
+        mig_of_noise(noise(), independent(), repeats=0)
+
+
+@pytest.mark.parametrize("n", [300, 3000])
+def test_factors_that_depend_on_each_other_are_warned_of(n):
+    factors = independent(n)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the control: independent ones
+        mig(perfect(factors), factors)
+    tied = factors.clone()
+    tied[:, 1] = factors[:, 0] + 0.3 * factors[:, 1]
+    with pytest.warns(UserWarning, match=r"factor [01] tells \d\d% of factor [01]"):
+        assert mig(perfect(tied), tied) < 0.95
 
 
 def test_entangled_codes_score_between():
