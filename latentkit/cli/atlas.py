@@ -137,7 +137,9 @@ def _in_words(moves: dict[str, Any]) -> str:
     if moves["centre"] is None:
         return "changes nothing"
     centre = ", ".join(f"{c:.2f}" for c in moves["centre"])
-    said = [f"affects {moves['area']:.0%} of the image around ({centre})"]
+    said = [
+        f"affects {moves['area']:.0%} of the image around ({centre}), spread {moves['spread']:.2f}"
+    ]
     if "monotonicity" in moves:
         said.append(f"read monotonically {moves['monotonicity']:.2f}")
     if "clusters_moved" in moves:

@@ -262,6 +262,7 @@ def test_what_each_direction_affects_is_in_numbers(ok, place, name):
         assert ("clusters_moved" in row) == (name == "clustergan")
         assert ("discriminator_objects_at" in row) == hasattr(model, "discriminate")
         assert f"{direction}: affects {row['area']:.0%} of the image" in said
+        assert f"), spread {row['spread']:.2f}" in said
     if name == "dcgan":
         assert "use_completeness_error" not in numbers
     else:
@@ -278,7 +279,7 @@ def test_a_direction_that_changes_nothing_is_said_to(ok, place):
     found = Directions(torch.eye(6)[1:3], ("alive", "dead"), "axes", fingerprint(model))
     save_directions(found, place / "d.safetensors")
     said = ok("explain", "dead.safetensors", "--directions", "d.safetensors", "--images", 1)
-    assert "dead: changes nothing; from -1 to +1 standard deviation: moves no cluster" in said
+    assert "dead: changes nothing; from -1 to +1 standard deviation: none of the clusters" in said
     alive, dead = result(place / "outputs/explain/result.json")["numbers"]["affects"]
     assert alive["area"] > 0
     assert (dead["area"], dead["centre"], dead["spread"]) == (0, None, None)
@@ -341,8 +342,9 @@ def test_moves_in_words_are_the_largest_that_are_sure():
     assert said() == []
     assert said(-0.5, 0.25) == [step + "a -0.50, b +0.25"]
     assert said(0.5, -0.4, 0.3, 0.2, 0.1) == [step + "a +0.50, b -0.40, c +0.30 and 2 more"]
-    nothing = [step + "moves no cluster, class or attribute by 0.01 or more"]
-    assert said(0.5, sure=False) == said(0.004) == nothing
+    nothing = step + "none of the clusters, classes and attributes that can be read is sure to move"
+    assert said(0.5, sure=False) == [nothing]  # it may have moved by half: that is not known
+    assert said(0.004) == [step + "what is sure to move does so by less than 0.01"]
 
 
 def test_attributes_of_the_data_are_read_too(ok, place):
