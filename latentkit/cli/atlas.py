@@ -13,7 +13,7 @@ from latentkit.cli.sources import Source
 from latentkit.explain.faithfulness import direction_retrieval, wilson
 from latentkit.latent.render import decode_path
 from latentkit.store import Directions
-from latentkit.views.atlas import Panel, atlas
+from latentkit.views.atlas import Panel, atlas, limits_of
 
 MEASURED = 64  # latents on which the maps are measured
 _RIVALS = 5  # directions that a map is told from, at least
@@ -107,13 +107,16 @@ def _draw(
     walks: list[Tensor],
     notes: list[list[str]],
 ) -> None:
-    rows = len(walks[0])
-    first = {q: m[:, 0].cpu() for q, m in maps.items()}
-    overview = Panel(torch.stack([w[0] for w in walks]), first)
+    """Draws all pictures with the same colours for the same values."""
+    shown = {q: m[:, : len(walks[0])].cpu() for q, m in maps.items()}
+    limits = {q: limits_of(m) for q, m in shown.items()}
+    first = {q: m[:, 0] for q, m in shown.items()}
+    overview = Panel(torch.stack([w[0] for w in walks]), first, limits)
     results.figure(atlas(overview, list(found.names), "directions of one image", notes[0]))
     for k, name in enumerate(found.names):
-        panel = Panel(walks[k], {q: m[k, :rows].cpu() for q, m in maps.items()})
-        picture = atlas(panel, [f"image {i + 1}" for i in range(rows)], name, notes[k + 1])
+        panel = Panel(walks[k], {q: m[k] for q, m in shown.items()}, limits)
+        rows = [f"image {i + 1}" for i in range(len(walks[k]))]
+        picture = atlas(panel, rows, name, notes[k + 1])
         results.figure(picture, results.path(f"direction_{k + 1}.png"))
 
 

@@ -443,6 +443,25 @@ def test_many_directions_are_told_from_each_other(ok, place):
     assert numbers["retrieval"]["encoder reading"]["chance"] == pytest.approx(1 / 6)
 
 
+def test_the_colours_of_all_pictures_of_a_call_mean_the_same(ok, monkeypatch):
+    figures, draw = [], atlas.atlas
+
+    def spy(*given):
+        figures.append(draw(*given))
+        return figures[-1]
+
+    monkeypatch.setattr(atlas, "atlas", spy)
+    ok("explain", "clustergan.safetensors", "--images", 2)
+    assert len(figures) == 5  # of all directions at one image, and of each
+    bars = [[axes.get_ylim() for axes in f.axes if not axes.images] for f in figures]
+    assert all(bar == bars[0] for bar in bars)
+    assert len(set(bars[0])) == 4  # effect, two readings, use: each has its own
+    for figure in figures:
+        for image in (axes.images[0] for axes in figure.axes if axes.images):
+            low, high = image.get_clim()
+            assert low <= image.get_array().min() <= image.get_array().max() <= high
+
+
 def test_the_walk_is_as_long_as_asked_in_standard_deviations(ok, place, monkeypatch):
     """Doubling --step doubles the walk; a direction's scale is its spread over the data."""
     seen, walk = [], atlas._walk
