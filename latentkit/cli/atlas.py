@@ -52,6 +52,7 @@ def explain_directions(
     content |= {"use_completeness_error": missing} if missing else {}
     content |= {"readouts": followed(readouts)} if readouts else {}
     settings = {"method": reader.method, "layers": layers, "step": step}
+    settings |= {"note": note} if (note := reader.note()) else {}
     results.finish(content, source, **settings, directions=found.method)
 
 
@@ -85,6 +86,7 @@ def _notes(
     """Lines below the overview, and below the atlas of each direction."""
     layers = ", ".join(f"{k} {v}" for k, v in reader.layers().items())
     how = [f"readings by {reader.method}" + (f" at {layers}" if layers else "")] * bool(numbers)
+    how += [note] if (note := reader.note()) else []
     overview = [f"{q}: {_summary(v)}" for q, v in numbers.items()] + how
     each = [
         [

@@ -25,6 +25,7 @@ from latentkit.protocols import Encode, Part
 
 Method = Literal["pattern", "natural", CamMethod]
 
+_LOGITS = "encoder use, natural change and class activation maps are of the logits"
 _LEARN = 1000  # latents that a discriminator's readout is learned from
 _PORTION = 16  # images whose Jacobian is held at a time
 
@@ -60,6 +61,11 @@ class Reader:
         chosen = _layers(self.source, self.layer) if cams else {}
         parts = parts_of(self.source)
         return {name: layer or parts[name].layers[0] for name, layer in chosen.items()}
+
+    def note(self) -> str | None:
+        """What to know of the maps where the encoder's network does not end with its latents."""
+        part = parts_of(self.source).get("encoder")
+        return None if getattr(part, "latents", None) is None else _LOGITS
 
     def readings(self, vectors: Tensor) -> dict[str, Tensor]:
         """Directions (K, *Z) -> by question, maps (K, N, *S_layer)."""

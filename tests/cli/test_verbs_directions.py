@@ -21,6 +21,7 @@ from latentkit.data.shapes_render import FACTORS, SHAPES
 from latentkit.explain.cam import cam
 from latentkit.explain.references import Chain, reconstruction_error
 from latentkit.latent.activations import activation_grid, region_mask
+from latentkit.models.clustergan import ClusterGAN
 from latentkit.protocols import Part
 from latentkit.store import Directions, fingerprint, load_directions, save_directions
 from latentkit.views.figures import grid, to_pil, with_parents
@@ -383,6 +384,31 @@ def test_directions_are_read_by_every_method(ok, place, method):
     assert content["settings"]["layers"] == layers
     questions = {f"{name} reading" for name in (parts if cam else ["encoder"])}
     assert set(content["numbers"]["retrieval"]) == questions
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_what_is_of_the_logits_is_said_where_latents_are_made_of_them(
+    ok, place, monkeypatch, turned
+):
+    parts_of, figures, draw = ClusterGAN.explainable, [], atlas.atlas
+
+    def parts(model):
+        found = parts_of(model)
+        object.__setattr__(found["encoder"], "latents", model.prior.split if turned else None)
+        return found
+
+    def spy(*given):
+        figures.append(draw(*given))
+        return figures[-1]
+
+    monkeypatch.setattr(ClusterGAN, "explainable", parts)
+    monkeypatch.setattr(atlas, "atlas", spy)
+    ok("explain", "clustergan.safetensors", "--images", 1)
+    note = "encoder use, natural change and class activation maps are of the logits"
+    settings = result(place / "outputs/explain/result.json")["settings"]
+    assert settings.get("note") == (note if turned else None)
+    assert len(figures) == 5
+    assert all((note in figure.get_supxlabel()) == turned for figure in figures)
 
 
 def test_a_model_without_an_encoder_has_no_natural_change(ok, place):
