@@ -85,9 +85,13 @@ def moved_in_words(found: Sequence[dict[str, Any]]) -> list[str]:
     """A line that names the largest moves, given largest first; none if nothing was looked at."""
     if not found:
         return []
-    sure = [move for move in found if move["moves"] and abs(move["change"]) >= _LEAST]
     step = "from -1 to +1 standard deviation"
+    sure = [move for move in found if move["moves"]]
     if not sure:
-        return [f"{step}: moves no cluster, class or attribute by {_LEAST} or more"]
+        read = "the clusters, classes and attributes that can be read"
+        return [f"{step}: none of {read} is sure to move"]
+    sure = [move for move in sure if abs(move["change"]) >= _LEAST]
+    if not sure:
+        return [f"{step}: what is sure to move does so by less than {_LEAST}"]
     largest = ", ".join(f"{move['name']} {move['change']:+.2f}" for move in sure[:_TOLD])
     return [f"{step}: {largest}" + (f" and {len(sure) - _TOLD} more" if sure[_TOLD:] else "")]

@@ -10,13 +10,12 @@ from latentkit.cli.readings import Reader, effects, parts_of, uses
 from latentkit.cli.readouts import followed, readouts_of
 from latentkit.cli.results import Results
 from latentkit.cli.sources import Source
-from latentkit.explain.faithfulness import direction_retrieval, wilson
+from latentkit.explain.faithfulness import Retrieval, direction_retrieval, with_rivals
 from latentkit.latent.render import decode_path
 from latentkit.store import Directions
-from latentkit.views.atlas import Panel, atlas
+from latentkit.views.atlas import Panel, atlas, limits_of
 
 MEASURED = 64  # latents on which the maps are measured
-_RIVALS = 5  # directions that a map is told from, at least
 _FRAMES = 5  # images of a walk
 
 
@@ -26,9 +25,9 @@ def explain_directions(
     """Draws one atlas for each direction and one of all, and measures the readings."""
     source, z, vectors = reader.source, reader.z, found.vectors.to(reader.z)
     layers = reader.layers()  # refuses a wrong name before the work
-    rivals = _with_rivals(vectors, results.common.seed)
+    rivals = with_rivals(vectors, results.common.seed)
     truth, readings = effects(source, z, rivals), reader.readings(rivals)
-    numbers = {q: _measure(maps, truth) for q, maps in readings.items()}
+    told = {q: direction_retrieval(maps, truth) for q, maps in readings.items()}
     count, scales = len(vectors), found.provenance.get("scale") or [1.0] * len(vectors)
     maps = {"effect": truth[:count], **{q: m[:count] for q, m in readings.items()}}
     missing: list[float] = []
@@ -42,55 +41,48 @@ def explain_directions(
     if readouts := readouts_of(source, results.common.seed):
         for d, s, row in zip(vectors, scales, affects, strict=True):
             row["moves"] = what_is_moved(source, z, s * d, readouts)
-    _draw(results, found, maps, walks, _notes(reader, numbers, affects, missing))
-    for line in [f"{q}: {_summary(v)}" for q, v in numbers.items()]:
+    _draw(results, found, maps, walks, _notes(reader, told, affects, missing))
+    for line in [f"{q}: {_summary(v)}" for q, v in told.items()]:
         print(line)
     for name, moves in zip(found.names, affects, strict=True):
         said = [_in_words(moves), *moved_in_words(moves.get("moves", []))]
         print(f"  {name}: {'; '.join(said)}")
-    content: dict[str, Any] = {"retrieval": numbers, "names": found.names, "affects": affects}
+    content: dict[str, Any] = {"retrieval": {q: _in_numbers(v) for q, v in told.items()}}
+    content |= {"names": found.names, "affects": affects}
     content |= {"use_completeness_error": missing} if missing else {}
     content |= {"readouts": followed(readouts)} if readouts else {}
-    settings = {"method": reader.method, "layers": layers, "step": step}
+    settings: dict[str, Any] = {"method": reader.method, "layers": layers, "step": step}
+    settings |= {"note": note} if (note := reader.note()) else {}
     results.finish(content, source, **settings, directions=found.method)
 
 
-def _with_rivals(vectors: Tensor, seed: int) -> Tensor:
-    """The directions and, where they are few, random ones to tell them from."""
-    more = max(0, _RIVALS - len(vectors))
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(more, *vectors.shape[1:], generator=generator).to(vectors)
-    return torch.cat([vectors, drawn])
-
-
-def _measure(maps: Tensor, truth: Tensor) -> dict[str, Any]:
-    """Direction retrieval of one kind of reading."""
-    result = direction_retrieval(maps, truth)
+def _in_numbers(told: Retrieval) -> dict[str, Any]:
     return {
-        "accuracy": result.accuracy,
-        "interval": list(result.interval),
-        "chance": result.chance,
-        "per_direction": result.per_direction.tolist(),
-        "trials": result.trials,
-        "images": result.trials // len(maps),
+        "accuracy": told.accuracy,
+        "interval": list(told.interval),
+        "chance": told.chance,
+        "per_direction": told.per_direction.tolist(),
+        "trials": told.trials,
+        "images": told.won.shape[1],
     }
 
 
 def _notes(
     reader: Reader,
-    numbers: dict[str, dict[str, Any]],
+    told: dict[str, Retrieval],
     affects: list[dict[str, Any]],
     missing: list[float],
 ) -> list[list[str]]:
     """Lines below the overview, and below the atlas of each direction."""
     layers = ", ".join(f"{k} {v}" for k, v in reader.layers().items())
-    how = [f"readings by {reader.method}" + (f" at {layers}" if layers else "")] * bool(numbers)
-    overview = [f"{q}: {_summary(v)}" for q, v in numbers.items()] + how
+    how = [f"readings by {reader.method}" + (f" at {layers}" if layers else "")] * bool(told)
+    how += [note] if (note := reader.note()) else []
+    overview = [f"{q}: {_summary(v)}" for q, v in told.items()] + how
     each = [
         [
             _in_words(moves),
             *moved_in_words(moves.get("moves", [])),
-            *(f"{q}: {_verdict(v, k)}" for q, v in numbers.items()),
+            *(f"{q}: {_verdict(v.only(k))}" for q, v in told.items()),
             *how,
         ]
         for k, moves in enumerate(affects)
@@ -107,37 +99,44 @@ def _draw(
     walks: list[Tensor],
     notes: list[list[str]],
 ) -> None:
-    rows = len(walks[0])
-    first = {q: m[:, 0].cpu() for q, m in maps.items()}
-    overview = Panel(torch.stack([w[0] for w in walks]), first)
+    """Draws all pictures with the same colours for the same values."""
+    shown = {q: m[:, : len(walks[0])].cpu() for q, m in maps.items()}
+    limits = {q: limits_of(m) for q, m in shown.items()}
+    first = {q: m[:, 0] for q, m in shown.items()}
+    overview = Panel(torch.stack([w[0] for w in walks]), first, limits)
     results.figure(atlas(overview, list(found.names), "directions of one image", notes[0]))
     for k, name in enumerate(found.names):
-        panel = Panel(walks[k], {q: m[k, :rows].cpu() for q, m in maps.items()})
-        picture = atlas(panel, [f"image {i + 1}" for i in range(rows)], name, notes[k + 1])
+        panel = Panel(walks[k], {q: m[k] for q, m in shown.items()}, limits)
+        rows = [f"image {i + 1}" for i in range(len(walks[k]))]
+        picture = atlas(panel, rows, name, notes[k + 1])
         results.figure(picture, results.path(f"direction_{k + 1}.png"))
 
 
-def _verdict(measured: dict[str, Any], k: int) -> str:
-    share, chance = measured["per_direction"][k], measured["chance"]
-    guess = wilson(share, measured["images"])[0] <= chance
-    warning = " - UNFAITHFUL here: no better than a guess" if guess else ""
-    return f"told from the other directions in {share:.0%} of images (chance {chance:.0%}){warning}"
+def _verdict(told: Retrieval) -> str:
+    """How well the reading of one direction was told from the others."""
+    share, chance = f"{told.accuracy:.0%}", f"{told.chance:.0%}"
+    return f"told from the other directions in {share} of images (chance {chance}){_warning(told)}"
 
 
-def _summary(measured: dict[str, Any]) -> str:
-    low, high = measured["interval"]
+def _summary(told: Retrieval) -> str:
+    low, high = told.interval
     return (
-        f"direction retrieval {measured['accuracy']:.2f} "
-        f"(95 % {low:.2f} to {high:.2f}, chance {measured['chance']:.2f})"
-        + (" - UNFAITHFUL here: no better than a guess" if low <= measured["chance"] else "")
+        f"direction retrieval {told.accuracy:.2f} "
+        f"(95 % {low:.2f} to {high:.2f}, chance {told.chance:.2f}){_warning(told)}"
     )
+
+
+def _warning(told: Retrieval) -> str:
+    return "" if told.faithful else " - UNFAITHFUL here: no better than a guess"
 
 
 def _in_words(moves: dict[str, Any]) -> str:
     if moves["centre"] is None:
         return "changes nothing"
     centre = ", ".join(f"{c:.2f}" for c in moves["centre"])
-    said = [f"affects {moves['area']:.0%} of the image around ({centre})"]
+    said = [
+        f"affects {moves['area']:.0%} of the image around ({centre}), spread {moves['spread']:.2f}"
+    ]
     if "monotonicity" in moves:
         said.append(f"read monotonically {moves['monotonicity']:.2f}")
     if "clusters_moved" in moves:

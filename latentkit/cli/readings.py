@@ -10,28 +10,27 @@ from tqdm import tqdm
 from latentkit.cli.sources import Source
 from latentkit.explain.cam import Method as CamMethod
 from latentkit.explain.directions import (
-    completeness_error,
     discriminator_direction,
     discriminator_reading,
     effect,
     reading,
-    use_along,
 )
+from latentkit.explain.explanation import networks, readers, used
 from latentkit.explain.hooks import find_layer
 from latentkit.explain.natural import natural_change
-from latentkit.explain.pattern import discriminator_readout, pattern
-from latentkit.explain.scores import direction
-from latentkit.protocols import Encode, Part
+from latentkit.explain.pattern import pattern
+from latentkit.protocols import Part
 
 Method = Literal["pattern", "natural", CamMethod]
 
+_LOGITS = "encoder use, natural change and class activation maps are of the logits"
 _LEARN = 1000  # latents that a discriminator's readout is learned from
 _PORTION = 16  # images whose Jacobian is held at a time
 
 
 def parts_of(source: Source) -> dict[str, Part]:
     """The networks that can be looked into; none where the model does not offer any."""
-    return dict(source.model.explainable()) if hasattr(source.model, "explainable") else {}
+    return networks(source.model)
 
 
 @dataclass(frozen=True)
@@ -61,15 +60,24 @@ class Reader:
         parts = parts_of(self.source)
         return {name: layer or parts[name].layers[0] for name, layer in chosen.items()}
 
+    def note(self) -> str | None:
+        """What to know of the maps where the encoder's network does not end with its latents."""
+        part = parts_of(self.source).get("encoder")
+        return None if getattr(part, "latents", None) is None else _LOGITS
+
     def readings(self, vectors: Tensor) -> dict[str, Tensor]:
         """Directions (K, *Z) -> by question, maps (K, N, *S_layer)."""
         if self.method == "pattern":
-            read = self._encodes()
+            decode, learn = self.source.model.decode, self._learn
+            read = tqdm(
+                readers(self.source.model, learn).items(),
+                desc="readings",
+                leave=False,
+                disable=None,
+            )
             return {
-                question: pattern(encode, self.source.model.decode, self.z, vectors).norm(dim=2)
-                for question, encode in tqdm(
-                    read.items(), desc="readings", leave=False, disable=None
-                )
+                f"{name} reading": pattern(encode, decode, self.z, vectors).norm(dim=2)
+                for name, encode in read
             }
         parts, layers = parts_of(self.source), self.layers()
         if self.method == "natural":
@@ -81,18 +89,9 @@ class Reader:
             if name in parts
         }
 
-    def _encodes(self) -> dict[str, Encode]:
-        """What gives latents for images: the encoder, and a readout of the discriminator."""
-        found: dict[str, Encode] = {}
-        if hasattr(self.source.model, "encode"):
-            found["encoder reading"] = self.source.model.encode
-        if "discriminator" in (parts := parts_of(self.source)):
-            learn = self.source.latents(_LEARN, seed=0).to(self.z)
-            decode = self.source.model.decode
-            found["discriminator reading"] = discriminator_readout(
-                parts["discriminator"], decode, learn
-            )
-        return found
+    def _learn(self) -> Tensor:
+        """Latents that a readout is learned from."""
+        return self.source.latents(_LEARN, seed=0).to(self.z)
 
     def _natural(self, vectors: Tensor) -> Tensor:
         module = parts_of(self.source)["encoder"].module
@@ -129,15 +128,9 @@ def uses(source: Source, z: Tensor, vectors: Tensor, length: float) -> tuple[Ten
     <encode, d>. The errors are medians over images, relative to that change.
     """
     module, decode = parts_of(source)["encoder"].module, source.model.decode
-    maps, errors = [], []
-    for d in tqdm(vectors, desc="use", leave=False, disable=None):
-        along, score = length * d / d.norm(), direction(d)
-        with torch.no_grad():
-            ends = decode(z - along), decode(z + along)
-        found = use_along(module, *ends, score)
-        maps.append(found)
-        errors.append(float(completeness_error(found, module, *ends, score).median()))
-    return torch.stack(maps), errors
+    bar = tqdm(vectors, desc="use", leave=False, disable=None)
+    found = [used(module, decode, z, d, length) for d in bar]
+    return torch.stack([maps for maps, _ in found]), [float(e.median()) for _, e in found]
 
 
 def _layers(source: Source, layer: str | None) -> dict[str, str | None]:

@@ -51,7 +51,7 @@ def _clusters(source: Source) -> list[Readout]:
     first, names = source.model.continuous, [f"cluster {k}" for k in range(source.model.classes)]
 
     def probabilities(z: Tensor) -> Tensor:
-        return z[:, first:].double().cpu()
+        return z[:, first:].cpu()
 
     return [Readout(tuple(names), probabilities, (1.0,) * len(names))]
 

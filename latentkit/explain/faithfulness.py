@@ -15,6 +15,7 @@ from latentkit.metrics.saliency import resize
 
 _SAME = 1e-6  # residuals below this share of a map's norm are rounding errors
 _TIE = 1e-9  # cosines in double precision this near are equal
+_RIVALS = 5  # directions that a map is told from, its own among them, at least
 _TOGETHER = 64  # images whose maps are compared at a time, in double precision
 
 
@@ -41,6 +42,27 @@ class Retrieval:
     interval: tuple[float, float]
     won: Tensor
     margin: Tensor
+
+    @property
+    def faithful(self) -> bool:
+        """Whether the interval lies above chance."""
+        return self.interval[0] > self.chance
+
+    def only(self, k: int) -> "Retrieval":
+        """Of direction k alone, still told from all."""
+        share, trials = float(self.per_direction[k]), self.won.shape[1]
+        rows = (values[[k]] for values in (self.per_direction, self.won, self.margin))
+        per_direction, won, margin = rows
+        interval = wilson(share, trials)
+        return Retrieval(share, self.chance, per_direction, trials, interval, won, margin)
+
+
+def with_rivals(vectors: Tensor, seed: int) -> Tensor:
+    """Directions (K, *Z) and, where they are fewer than five, random ones to tell them from."""
+    more = max(0, _RIVALS - len(vectors))
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(more, *vectors.shape[1:], generator=generator).to(vectors)
+    return torch.cat([vectors, drawn])
 
 
 def direction_retrieval(maps: Tensor, truths: Tensor) -> Retrieval:

@@ -29,7 +29,8 @@ class Readout:
 
     Attributes:
         names: of the A scores.
-        of: latents (N, *Z) -> scores (N, A), double precision on the CPU.
+        of: latents (N, *Z) -> scores (N, A) on the CPU, of the precision of the latents (single
+            at least), so that their roundings can be told from changes.
         followed: correlation of each score with what it is named after, on latents that it was not
             learned from, in [-1, 1]; 1 where the score is the thing itself.
     """
@@ -43,23 +44,6 @@ class Readout:
         kept = [k for k, r in enumerate(self.followed) if r >= least]
         names, followed = (tuple(v[k] for k in kept) for v in (self.names, self.followed))
         return Readout(names, lambda z: self.of(z)[:, kept], followed)  # type: ignore[arg-type]
-
-
-def along(vectors: Tensor, names: Sequence[str]) -> Readout:
-    """How far latents lie along attribute vectors (A, *Z): <z, v / |v|>, in latent length.
-
-    Raises:
-        ValueError: if there is not a name for each vector, or a vector has no length.
-    """
-    flat = vectors.detach().flatten(1).double().cpu()
-    lengths = flat.norm(dim=1, keepdim=True)
-    if len(names) != len(flat) or not (lengths > 0).all():
-        raise ValueError(
-            f"expected a name for each vector, none of length 0, got {len(names)} names and"
-            f" vectors {tuple(vectors.shape)}"
-        )
-    units = flat / lengths
-    return Readout(tuple(names), lambda z: _rows(z) @ units.T, (1.0,) * len(names))
 
 
 def learn_attributes(z: Tensor, values: Tensor, names: Sequence[str], seed: int = 0) -> Readout:
@@ -90,9 +74,10 @@ def learn_attributes(z: Tensor, values: Tensor, names: Sequence[str], seed: int 
 
     def read(latents: Tensor) -> Tensor:
         rows = _rows(latents)
-        if model is None:
-            return rows[:, :0]
-        return torch.from_numpy(model.predict(rows.numpy()).reshape(len(rows), -1))
+        found = rows[:, :0]
+        if model is not None:
+            found = torch.from_numpy(model.predict(rows.numpy()).reshape(len(rows), -1))
+        return _as_precise(found, latents)
 
     chosen = tuple(name for name, keep in zip(names, kept, strict=True) if keep)
     return Readout(chosen, read, _followed(read(torch.from_numpy(x[rest])).numpy(), y[rest]))
@@ -121,14 +106,15 @@ def learn_classes(z: Tensor, labels: Tensor, names: Sequence[str], seed: int = 0
     kinds = kinds[frequent[counts[frequent] >= _FEW]].sort().values
     known = torch.isin(labels.cpu(), kinds)
     if len(kinds) < 2:
-        return Readout((), lambda latents: _rows(latents)[:, :0], ())
+        return Readout((), lambda latents: _as_precise(_rows(latents)[:, :0], latents), ())
     x, y = _rows(z[known.to(z.device)]), labels.cpu()[known].numpy()
     fit, rest = _parts(len(x), seed)
     middle, scale = x[fit].mean(0), x[fit].std(0).mean().clamp_min(torch.finfo(x.dtype).tiny)
     model = LogisticRegression(max_iter=1000).fit(((x - middle) / scale)[fit].numpy(), y[fit])
 
     def read(latents: Tensor) -> Tensor:
-        return torch.from_numpy(model.predict_proba(((_rows(latents) - middle) / scale).numpy()))
+        found = model.predict_proba(((_rows(latents) - middle) / scale).numpy())
+        return _as_precise(torch.from_numpy(found), latents)
 
     found = [int(k) for k in model.classes_]
     truth = (y[rest][:, None] == model.classes_).astype(float)
@@ -138,6 +124,11 @@ def learn_classes(z: Tensor, labels: Tensor, names: Sequence[str], seed: int = 0
 
 def _rows(z: Tensor) -> Tensor:
     return z.detach().flatten(1).double().cpu()
+
+
+def _as_precise(scores: Tensor, z: Tensor) -> Tensor:
+    """Scores computed in double precision, with no more digits than the latents' are worth."""
+    return scores.to(torch.promote_types(z.dtype, torch.float32))
 
 
 def _parts(n: int, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

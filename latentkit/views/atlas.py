@@ -1,7 +1,8 @@
 """The direction atlas: a walk, its effect and its readings side by side, with colour bars."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,6 +15,9 @@ _QUESTIONS = {
     "encoder use": "use: which part of the\nchange the encoder uses",
 }
 
+Limits: TypeAlias = tuple[float, float]
+"""The values at the two ends of a colour bar."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -22,10 +26,19 @@ class Panel:
     Attributes:
         walks: (R, T, C, H, W) images along a direction.
         maps: by question, (R, *S), signed or not.
+        limits: by question, of its colours, so that pictures can be compared; those of the rows
+            shown where there are none.
     """
 
     walks: Tensor
     maps: Mapping[str, Tensor]
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+
+
+def limits_of(maps: Tensor) -> Limits:
+    """Limits that hold maps of any shape: around 0 if one of them is negative, else from 0."""
+    largest = float(maps.abs().max()) or 1.0
+    return (-largest if bool((maps < 0).any()) else 0.0, largest)
 
 
 def atlas(panel: Panel, names: Sequence[str], title: str, notes: Sequence[str] = ()) -> Figure:
@@ -49,7 +62,8 @@ def atlas(panel: Panel, names: Sequence[str], title: str, notes: Sequence[str] =
         grid[r][0].set_ylabel(names[r], fontsize=8)
     grid[0][frames // 2].set_title("walk along the direction", fontsize=8)
     for c, (question, maps) in enumerate(panel.maps.items(), start=frames):
-        _draw_column(figure, [grid[r][c] for r in range(rows)], question, maps)
+        limits = panel.limits.get(question) or limits_of(maps)
+        _draw_column(figure, [grid[r][c] for r in range(rows)], question, maps, limits)
     if notes:
         figure.supxlabel("\n".join(notes), fontsize=8)
     return figure
@@ -72,17 +86,18 @@ def heatmaps(images: Tensor, maps: Mapping[str, Tensor], method: str) -> Figure:
     for r in range(rows):
         show_image(grid[r][0], images[r])
     for c, (name, signed) in enumerate(maps.items(), start=1):
-        _draw_column(figure, [grid[r][c] for r in range(rows)], name, signed)
+        _draw_column(figure, [grid[r][c] for r in range(rows)], name, signed, limits_of(signed))
     return figure
 
 
-def _draw_column(figure: Figure, column: Sequence[Axes], question: str, maps: Tensor) -> None:
+def _draw_column(
+    figure: Figure, column: Sequence[Axes], question: str, maps: Tensor, limits: Limits
+) -> None:
     """Draws one kind of map for every row, on one scale, with one colour bar."""
-    limit = float(maps.abs().max()) or 1.0
-    signed = bool((maps < 0).any())
-    colours = "RdBu_r" if signed else "viridis"
+    low, high = limits
+    colours = "RdBu_r" if low < 0 else "viridis"
     for axes, values in zip(column, maps, strict=True):
-        picture = axes.imshow(values.numpy(), cmap=colours, vmin=-limit * signed, vmax=limit)
+        picture = axes.imshow(values.numpy(), cmap=colours, vmin=low, vmax=high)
         _bare(axes)
     column[0].set_title(_QUESTIONS.get(question, question), fontsize=8)
     figure.colorbar(picture, ax=list(column), fraction=0.08, pad=0.02).ax.tick_params(labelsize=6)

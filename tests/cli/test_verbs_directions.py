@@ -21,6 +21,7 @@ from latentkit.data.shapes_render import FACTORS, SHAPES
 from latentkit.explain.cam import cam
 from latentkit.explain.references import Chain, reconstruction_error
 from latentkit.latent.activations import activation_grid, region_mask
+from latentkit.models.clustergan import ClusterGAN
 from latentkit.protocols import Part
 from latentkit.store import Directions, fingerprint, load_directions, save_directions
 from latentkit.views.figures import grid, to_pil, with_parents
@@ -262,6 +263,7 @@ def test_what_each_direction_affects_is_in_numbers(ok, place, name):
         assert ("clusters_moved" in row) == (name == "clustergan")
         assert ("discriminator_objects_at" in row) == hasattr(model, "discriminate")
         assert f"{direction}: affects {row['area']:.0%} of the image" in said
+        assert f"), spread {row['spread']:.2f}" in said
     if name == "dcgan":
         assert "use_completeness_error" not in numbers
     else:
@@ -278,7 +280,7 @@ def test_a_direction_that_changes_nothing_is_said_to(ok, place):
     found = Directions(torch.eye(6)[1:3], ("alive", "dead"), "axes", fingerprint(model))
     save_directions(found, place / "d.safetensors")
     said = ok("explain", "dead.safetensors", "--directions", "d.safetensors", "--images", 1)
-    assert "dead: changes nothing; from -1 to +1 standard deviation: moves no cluster" in said
+    assert "dead: changes nothing; from -1 to +1 standard deviation: none of the clusters" in said
     alive, dead = result(place / "outputs/explain/result.json")["numbers"]["affects"]
     assert alive["area"] > 0
     assert (dead["area"], dead["centre"], dead["spread"]) == (0, None, None)
@@ -341,8 +343,9 @@ def test_moves_in_words_are_the_largest_that_are_sure():
     assert said() == []
     assert said(-0.5, 0.25) == [step + "a -0.50, b +0.25"]
     assert said(0.5, -0.4, 0.3, 0.2, 0.1) == [step + "a +0.50, b -0.40, c +0.30 and 2 more"]
-    nothing = [step + "moves no cluster, class or attribute by 0.01 or more"]
-    assert said(0.5, sure=False) == said(0.004) == nothing
+    nothing = step + "none of the clusters, classes and attributes that can be read is sure to move"
+    assert said(0.5, sure=False) == [nothing]  # it may have moved by half: that is not known
+    assert said(0.004) == [step + "what is sure to move does so by less than 0.01"]
 
 
 def test_attributes_of_the_data_are_read_too(ok, place):
@@ -381,6 +384,31 @@ def test_directions_are_read_by_every_method(ok, place, method):
     assert content["settings"]["layers"] == layers
     questions = {f"{name} reading" for name in (parts if cam else ["encoder"])}
     assert set(content["numbers"]["retrieval"]) == questions
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_what_is_of_the_logits_is_said_where_latents_are_made_of_them(
+    ok, place, monkeypatch, turned
+):
+    parts_of, figures, draw = ClusterGAN.explainable, [], atlas.atlas
+
+    def parts(model):
+        found = parts_of(model)
+        object.__setattr__(found["encoder"], "latents", model.prior.split if turned else None)
+        return found
+
+    def spy(*given):
+        figures.append(draw(*given))
+        return figures[-1]
+
+    monkeypatch.setattr(ClusterGAN, "explainable", parts)
+    monkeypatch.setattr(atlas, "atlas", spy)
+    ok("explain", "clustergan.safetensors", "--images", 1)
+    note = "encoder use, natural change and class activation maps are of the logits"
+    settings = result(place / "outputs/explain/result.json")["settings"]
+    assert settings.get("note") == (note if turned else None)
+    assert len(figures) == 5
+    assert all((note in figure.get_supxlabel()) == turned for figure in figures)
 
 
 def test_a_model_without_an_encoder_has_no_natural_change(ok, place):
@@ -439,6 +467,25 @@ def test_many_directions_are_told_from_each_other(ok, place):
     ok("explain", "vae.safetensors", "--directions", "d.safetensors", "--images", 1)
     numbers = result(place / "outputs/explain/result.json")["numbers"]
     assert numbers["retrieval"]["encoder reading"]["chance"] == pytest.approx(1 / 6)
+
+
+def test_the_colours_of_all_pictures_of_a_call_mean_the_same(ok, monkeypatch):
+    figures, draw = [], atlas.atlas
+
+    def spy(*given):
+        figures.append(draw(*given))
+        return figures[-1]
+
+    monkeypatch.setattr(atlas, "atlas", spy)
+    ok("explain", "clustergan.safetensors", "--images", 2)
+    assert len(figures) == 5  # of all directions at one image, and of each
+    bars = [[axes.get_ylim() for axes in f.axes if not axes.images] for f in figures]
+    assert all(bar == bars[0] for bar in bars)
+    assert len(set(bars[0])) == 4  # effect, two readings, use: each has its own
+    for figure in figures:
+        for image in (axes.images[0] for axes in figure.axes if axes.images):
+            low, high = image.get_clim()
+            assert low <= image.get_array().min() <= image.get_array().max() <= high
 
 
 def test_the_walk_is_as_long_as_asked_in_standard_deviations(ok, place, monkeypatch):

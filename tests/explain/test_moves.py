@@ -6,7 +6,6 @@ import torch
 from scipy.stats import ttest_1samp
 
 from latentkit.explain.moves import holm, moves
-from latentkit.explain.readouts import along
 
 NAMES = ["a", "b", "c", "d"]
 
@@ -49,11 +48,11 @@ def test_a_linear_world_in_closed_form():
     """Encoder undoes decoder, attributes are <z, v>: a step d moves them by 2 <d, v>, all alike."""
     z, d, vectors = draw(16, 5), draw(5, seed=1), draw(4, 5, seed=2)
     vectors[1] -= (vectors[1] @ d) / (d @ d) * d  # what d does not move
-    readout = along(vectors, NAMES)
+    units = vectors / vectors.norm(dim=1, keepdim=True)
     there = draw(9, 5, seed=3)
     back = torch.linalg.pinv(there)
     ends = [((z + side * d) @ there.T) @ back.T for side in (-1, 1)]
-    got = moves(NAMES, *map(readout.of, ends))
+    got = moves(NAMES, *(end @ units.T for end in ends))
     for k, move in enumerate(got):
         expected = 2 * (d @ vectors[k] / vectors[k].norm()).item()
         assert move.change == pytest.approx(expected, abs=1e-9)

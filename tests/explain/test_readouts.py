@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from latentkit.explain.readouts import along, learn_attributes, learn_classes
+from latentkit.explain.moves import moves
+from latentkit.explain.readouts import learn_attributes, learn_classes
 
 
 def draw(*size, seed=0):
@@ -11,20 +12,6 @@ def draw(*size, seed=0):
 
 
 Z, NEW = draw(500, 2, 3), draw(200, 2, 3, seed=1)
-
-
-def test_attribute_vectors_give_lengths_along_them():
-    vectors = draw(4, 2, 3, seed=2)
-    got = along(vectors, list("abcd"))
-    flat = vectors.flatten(1)
-    expected = NEW.flatten(1) @ (flat / flat.norm(dim=1, keepdim=True)).T
-    torch.testing.assert_close(got.of(NEW).float(), expected)
-    assert got.names == tuple("abcd")
-    assert got.followed == (1,) * 4
-    torch.testing.assert_close(along(5 * vectors, list("abcd")).of(NEW), got.of(NEW))
-    for wrong, names in ((vectors, ["a"]), (torch.zeros(1, 3), ["a"])):
-        with pytest.raises(ValueError, match="a name for each vector, none of length 0"):
-            along(wrong, names)
 
 
 def test_linear_attributes_are_found_in_standard_deviations():
@@ -80,6 +67,24 @@ def test_probabilities_of_normal_classes_are_bayess(kinds):
     assert (probability - expected).abs().mean() < 0.03
     assert min(got.followed) > 0.5
     assert got.well_read().names == tuple(names)
+
+
+@pytest.mark.parametrize("kind", ["attributes", "classes"])
+def test_roundings_of_latents_move_no_score(kind):
+    """Read in double precision, scores keep the roundings of latents in single precision."""
+    z = draw(500, 4) + torch.tensor([3.0, -2, 1, 5])  # all images off zero the same way
+    if kind == "attributes":
+        readout = learn_attributes(z, z[:, :2] + z[:, 2:], ["a", "b"])
+    else:
+        readout = learn_classes(z, (z[:, 0] + z[:, 1] > 1).long(), ["a", "b"])
+    new = z[:64].float()
+    rounded = new * (1 + 1.2e-7)
+    assert not torch.equal(new, rounded)
+    for move in moves(readout.names, readout.of(new), readout.of(rounded)):
+        assert (move.change, move.p, move.moves) == (0, 1, False)
+    new = new.double()  # where latents have the digits, the same step is a change
+    exact = moves(readout.names, readout.of(new), readout.of(new * (1 + 1.2e-7)))
+    assert all(move.moves and move.change for move in exact)
 
 
 def test_labels_drawn_by_lot_are_not_well_read():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentkit.views.atlas import Panel, atlas, heatmaps
+from latentkit.views.atlas import Panel, atlas, heatmaps, limits_of
 
 
 def images_of(figure):
@@ -68,6 +68,25 @@ def test_all_rows_of_a_column_share_one_scale(panel):
     assert by_map["effect"] == pytest.approx((0, largest["effect"]))
     for question in ("encoder reading", "discriminator reading", "encoder use"):
         assert by_map[question] == pytest.approx((-largest[question], largest[question]))
+
+
+def test_given_limits_are_those_of_every_picture(panel):
+    weak = {question: maps / 10 for question, maps in panel.maps.items()}
+    weak["encoder use"] = weak["encoder use"].abs()  # no part of it is negative here
+    limits = {question: limits_of(maps) for question, maps in panel.maps.items()}
+    figure = atlas(Panel(panel.walks, weak, limits), ["a", "b", "c"], "pc 2")
+    shown = [image for _, image in images_of(figure) if image.get_cmap().name != "gray"]
+    assert [image.get_clim() for image in shown] == 3 * list(limits.values())
+    assert [image.get_cmap().name for image in shown] == 3 * ["viridis", *["RdBu_r"] * 3]
+    bars = [axes.get_ylim() for axes in figure.axes if not axes.images]
+    assert bars == [pytest.approx(limits[question]) for question in panel.maps]
+
+
+def test_limits_hold_all_values():
+    maps = torch.tensor([[0.5, 2.0], [0.0, 1.0]])
+    assert limits_of(maps) == (0, 2)
+    assert limits_of(maps - 3) == (-3, 3)
+    assert limits_of(0 * maps) == (0, 1)
 
 
 def test_images_are_shown_from_black_to_white_whatever_they_hold(panel):

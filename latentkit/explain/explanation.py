@@ -1,0 +1,165 @@
+"""One latent direction explained: effect, readings and use in one call, with what to trust.
+
+The three questions of `directions`, asked of any model, and of each reading whether it can be told
+from those of other directions (`faithfulness`). `latentkit explain` draws the same maps.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from latentkit.explain import hooks, scores
+from latentkit.explain.directions import completeness_error, effect, use_along
+from latentkit.explain.faithfulness import Retrieval, direction_retrieval, with_rivals
+from latentkit.explain.pattern import discriminator_readout, pattern
+from latentkit.explain.references import Chain
+from latentkit.protocols import Decode, Decoder, Encode, Part
+
+_LEARN = 1000  # latents of the prior that a discriminator's readout is learned from
+_USED = 0.5  # standard deviations of z walked to each side, of which the use is shown
+_ALIKE = 1 - 1e-6  # cosine of directions that are one
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What a direction changes, and where networks read and use it.
+
+    Attributes:
+        effect: what the generator changes (N, *S), the norm over channels.
+        readings: by network, "encoder" and "discriminator": the change that it would take for the
+            direction, (N, *S), the norm of `pattern` over channels.
+        use: which part of the change from z - a d to z + a d the encoder responds to, signed
+            (N, *S), with a half a standard deviation of z; None without an encoder that a
+            derivative passes through.
+        use_error: (N,), by how much of that response the sum of the map of use misses it.
+        retrieval: by network, how often its reading was told from those of the rivals: `accuracy`
+            with its `interval` and `chance`, and whether it is `faithful`.
+    """
+
+    effect: Tensor
+    readings: Mapping[str, Tensor]
+    use: Tensor | None
+    use_error: Tensor | None
+    retrieval: Mapping[str, Retrieval]
+
+
+def explain_direction(
+    model: Decoder, z: Tensor, d: Tensor, rivals: Tensor | None = None, seed: int = 0
+) -> Explanation:
+    """Explains a direction, and measures how far to trust where networks read it.
+
+    Args:
+        model: anything with `decode`; readings and use need `encode` or `explainable` too. An
+            encoder among the `explainable` is used as it is: of a ClusterGAN, its logits.
+        z: where, (N, *Z), N >= 2. The more, the narrower the intervals: take 64.
+        d: which way, (*Z); only its direction counts.
+        rivals: other directions (K, *Z) that the readings are told from; random ones are added to
+            fewer than four.
+        seed: of what is drawn: rivals, and a thousand latents of the model's `prior`, from which a
+            readout of the discriminator is learned (from z where there is no prior).
+
+    Raises:
+        ValueError: if d or the rivals do not fit z, the latents do not differ, or d is a rival.
+    """
+    vectors = _told_apart(z, d, rivals, seed)
+    truths = torch.stack([effect(model.decode, z, v) for v in vectors])
+    found = readers(model, lambda: _typical(model, z, seed))
+    maps = {
+        name: pattern(encode, model.decode, z, vectors).norm(dim=2)
+        for name, encode in found.items()
+    }
+    own = {name: some[0] for name, some in maps.items()}
+    told = {name: direction_retrieval(some, truths).only(0) for name, some in maps.items()}
+    use, error = _used(model, z, vectors[0])
+    return Explanation(truths[0], own, use, error, told)
+
+
+def networks(model: object) -> dict[str, Part]:
+    """The networks that can be looked into; none where the model does not offer any."""
+    return dict(model.explainable()) if hasattr(model, "explainable") else {}
+
+
+def readers(model: Decoder, latents: Callable[[], Tensor]) -> dict[str, Encode]:
+    """What gives latents for images, by network: the encoder, a readout of the discriminator.
+
+    Args:
+        model: what has them.
+        latents: gives latents (N, *Z) to learn the readout from, where it is needed.
+    """
+    parts, found = networks(model), dict[str, Encode]()
+    if hasattr(model, "encode"):
+        found["encoder"] = model.encode
+    elif "encoder" in parts:
+        found["encoder"] = parts["encoder"].module
+    if "discriminator" in parts:
+        read = discriminator_readout(parts["discriminator"], model.decode, latents())
+        found["discriminator"] = read
+    return found
+
+
+def used(
+    module: nn.Module, decode: Decode, z: Tensor, d: Tensor, length: float
+) -> tuple[Tensor, Tensor]:
+    """Which part of the change from z - length d/|d| to z + length d/|d| moves <output, d>?
+
+    Args:
+        module: images (N, C, *S) -> latents (N, *Z).
+        decode: latents (N, *Z) -> images (N, C, *S).
+        z: the middle, (N, *Z).
+        d: (*Z).
+        length: latent length walked to each side.
+
+    Returns:
+        Signed maps (N, *S) that add up to the change of <output, d/|d|>, and the share of it by
+        which they miss it, (N,). See `use_along` and `completeness_error`.
+    """
+    along, score = length * scores.unit_vector(d).to(z), scores.direction(d)
+    with hooks.borrowed(hooks.owner(decode)):
+        ends = decode(z - along), decode(z + along)
+    found = use_along(module, *ends, score)
+    return found, completeness_error(found, module, *ends, score)
+
+
+def _told_apart(z: Tensor, d: Tensor, rivals: Tensor | None, seed: int) -> Tensor:
+    """The direction, its rivals and random ones: (K, *Z)."""
+    others = d.new_empty(0, *d.shape) if rivals is None else rivals
+    if d.shape != z.shape[1:] or others.shape[1:] != z.shape[1:]:
+        raise ValueError(
+            f"expected directions of the shape of a latent {tuple(z.shape[1:])}, got d of"
+            f" {tuple(d.shape)} and rivals of {tuple(others.shape[1:])}"
+        )
+    if len(z) < 2 or not z.flatten(1).std(0).any():
+        raise ValueError(f"expected two latents or more that differ, got {tuple(z.shape)}")
+    own = scores.unit_vector(d).to(z)
+    for k, other in enumerate(others):
+        if float((scores.unit_vector(other).to(z) * own).sum().abs()) > _ALIKE:
+            raise ValueError(f"expected rivals other than d, got d itself as rival {k}")
+    return with_rivals(torch.cat([d[None].to(z), others.to(z)]), seed)
+
+
+def _typical(model: object, z: Tensor, seed: int) -> Tensor:
+    """Latents to learn from: of the prior, or z."""
+    if not hasattr(model, "prior"):
+        return z
+    drawn: Tensor = model.prior.sample(_LEARN, generator=torch.Generator().manual_seed(seed))
+    return drawn.to(z)
+
+
+def _used(model: Decoder, z: Tensor, d: Tensor) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    """The use and its error, where there is an encoder."""
+    parts, encode = networks(model), getattr(model, "encode", None)
+    length = _USED * float(z.flatten(1).std(0).mean())
+    if "encoder" in parts:
+        return used(parts["encoder"].module, model.decode, z, d, length)
+    if encode is None or not _differentiable(encode, model.decode, z):
+        return None, None
+    return used(Chain(encode), model.decode, z, d, length)
+
+
+def _differentiable(encode: Encode, decode: Decode, z: Tensor) -> bool:
+    with hooks.borrowed(hooks.owner(decode)), hooks.borrowed(hooks.owner(encode)):
+        x = decode(z[:1])
+        with torch.enable_grad():
+            return encode(x.detach().clone().requires_grad_()).requires_grad
