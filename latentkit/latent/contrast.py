@@ -146,9 +146,10 @@ class Contrast:
 def contrast(start: Tensor, end: Tensor, method: Method, strata: Strata | None) -> Contrast:
     """Checks two groups for statistics on them, and puts them in an order of their own.
 
-    Every statistic takes the latents (of pairs: the pairs) as independent. One that is in both
-    groups is not, which makes p and AUC wrong, and is refused. Which latents are of one image only
-    the caller knows: here it shows by equal numbers. `repeated` counts those within a group.
+    Every statistic takes the latents (of pairs: the pairs) as independent. One image that is in
+    both groups is not, which makes p and AUC wrong. Which latents are of one image only the caller
+    knows; here it shows by equal numbers, unless latents are equal within a group, too, as those of
+    few possible values are. `repeated` counts these.
 
     Raises:
         ValueError: as `attribute` does, if a group has less than two latents, or if a latent equals
@@ -182,7 +183,7 @@ def repeated(start: Tensor, end: Tensor, paired: bool = False) -> int:
 def _check_apart(start: Tensor, end: Tensor) -> None:
     known = set(row_keys(end))
     shared = sum(key in known for key in row_keys(start))
-    if shared:
+    if shared and not repeated(start, end):
         raise ValueError(
             f"expected groups without a latent in common, got {shared} of {len(start)} in start "
             "that equal one in end: no statistic holds for such groups; leave them out of one group"

@@ -38,7 +38,8 @@ class DecompositionEncoder:
         if isinstance(self.decomposition, PCA | TruncatedSVD):
             return _linear_encode(self.decomposition, x.flatten(1))
         rows = x.detach().flatten(1).to("cpu", torch.float64).numpy()
-        return torch.from_numpy(np.asarray(self.decomposition.transform(rows))).to(x)
+        # Of one sample some decompositions give a vector.
+        return torch.from_numpy(np.atleast_2d(self.decomposition.transform(rows))).to(x)
 
 
 class DecompositionModel(DecompositionEncoder):
@@ -110,8 +111,8 @@ def _has_way_back(decomposition: Any, shape: tuple[int, ...]) -> bool:  # noqa: 
 
 
 def _blank(decomposition: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:  # noqa: ANN401
-    """The latent (1, D) of a sample of zeros."""
-    return np.asarray(decomposition.transform(np.zeros((1, math.prod(shape)))))
+    """Latents (2, D) of samples of zeros; of one sample some decompositions give a vector."""
+    return np.asarray(decomposition.transform(np.zeros((2, math.prod(shape)))))
 
 
 def _scales(pca: Any) -> Tensor:  # noqa: ANN401

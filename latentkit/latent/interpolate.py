@@ -63,9 +63,9 @@ def slerp(a: Tensor, b: Tensor, steps: int, norm: Norm = "blend") -> Tensor:
         b: (N, *Z) ends.
         steps: T >= 2, both ends included.
         norm: "blend", White's plain formula on a and b themselves: unequal lengths bulge as the
-            angle nears pi, here to twice the longer end at most; "unit", both ends and the path on
-            the unit sphere, as in StyleGAN's path length (arXiv 1812.04948); "log", length
-            |a|^(1-t) |b|^t.
+            angle nears pi, and where a path would pass twice the length of its longer end its
+            length is linear in t instead; "unit", both ends and the path on the unit sphere, as in
+            StyleGAN's path length (arXiv 1812.04948); "log", length |a|^(1-t) |b|^t.
 
     Returns:
         (N, T, *Z); never NaN for finite ends.
@@ -87,7 +87,10 @@ def slerp(a: Tensor, b: Tensor, steps: int, norm: Norm = "blend") -> Tensor:
     weight_x, weight_y = _weights(angle, t)
     if norm == "blend":
         length = (1 - t) * long_x + t * long_y
-        arc = _within(weight_x * x + weight_y * y, 2 * torch.maximum(long_x, long_y))
+        arc = weight_x * x + weight_y * y
+        bulges = _polar(arc)[0] > 2 * torch.maximum(long_x, long_y)
+        even = length * (weight_x * unit_x + weight_y * unit_y)
+        arc = torch.where(bulges.any(1, keepdim=True), even, arc)
     else:
         length = long_x ** (1 - t) * long_y**t if norm == "log" else torch.ones_like(t)
         arc = length * (weight_x * unit_x + weight_y * unit_y)
@@ -222,7 +225,7 @@ def _close(a: Tensor, middle: Tensor, b: Tensor) -> Tensor:
 
 
 def _polar(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, 1, D) -> length (N, 1, 1) and direction (N, 1, D); zero has the direction zero."""
+    """(N, T, D) -> length (N, T, 1) and direction (N, T, D); zero has the direction zero."""
     scale = x.detach().abs().amax(-1, keepdim=True)  # so that no square over- or underflows
     scale = torch.where(scale > 0, scale, 1)
     length = scale * torch.linalg.vector_norm(x / scale, dim=-1, keepdim=True)
@@ -252,13 +255,6 @@ def _half_turn(u: Tensor, t: Tensor) -> Tensor:
     axis = torch.nn.functional.one_hot(u.abs().argmin(-1), u.shape[-1]).to(u)
     _, side = _polar(axis - (axis * u).sum(-1, keepdim=True) * u)
     return (math.pi * t).cos() * u + (math.pi * t).sin() * side
-
-
-def _within(x: Tensor, most: Tensor) -> Tensor:
-    """Points (N, T, D), those further out than most (N, 1, 1) brought back to it."""
-    length, _ = _polar(x)
-    beyond = length > most
-    return x * torch.where(beyond, most / torch.where(beyond, length, 1), 1)
 
 
 def _tiny(dtype: torch.dtype) -> float:

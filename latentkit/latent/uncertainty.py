@@ -66,7 +66,7 @@ def bootstrap_directions(
         seed: of the draws.
 
     Returns:
-        (B, D) unit vectors, float64 on the CPU.
+        (B, D) unit vectors, zero for a resample with equal means, float64 on the CPU.
 
     Raises:
         ValueError: as `attribute` does, or if a group has less than two latents or, but for pairs,

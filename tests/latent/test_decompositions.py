@@ -9,6 +9,7 @@ from sklearn.decomposition import (
     FastICA,
     KernelPCA,
     LatentDirichletAllocation,
+    SparsePCA,
     TruncatedSVD,
 )
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
@@ -55,6 +56,7 @@ def texts():
         FastICA(5, random_state=0, max_iter=1000),
         LatentDirichletAllocation(5, random_state=0, max_iter=3),
         KernelPCA(5, kernel="rbf", gamma=0.05, fit_inverse_transform=True, random_state=0),
+        SparsePCA(3, max_iter=5, random_state=0),
         make_pipeline(StandardScaler(), PCA(5, random_state=0)),
         StandardScaler(),
     ],

@@ -282,6 +282,13 @@ def test_a_latent_in_both_groups_is_refused(call):
         call(torch.tensor([[0.0], [1], [2]]), torch.tensor([[-0.0], [1], [5]]))
 
 
+def test_latents_of_few_values_may_be_equal_in_both_groups():
+    start, end = (torch.randint(3, (40, 3)).float() for _ in range(2))
+    report = direction_report(start, end + torch.tensor([1.0, 0, 0]))
+    assert report.repeats > 0
+    assert report.p < 0.05
+
+
 def test_pairs_may_be_equal_or_share_a_latent():
     start, end = groups(12, 12, dim=4)
     end[:2] = start[:2]
