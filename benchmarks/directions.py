@@ -67,7 +67,6 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=HERE / "runs")
     chosen = parser.parse_args()
     file = HERE / "directions.json"
-    kept = json.loads(file.read_text()) if file.exists() else {}
     for part in chosen.parts or ["oracle", *EPOCHS]:
         if part == "oracle":
             steps = ["--images", "300", "--steps", str(chosen.steps)]
@@ -76,6 +75,8 @@ def main() -> None:
         else:
             about = {"images": chosen.images, "steps": chosen.steps, "epochs": EPOCHS[part]}
             content = models(part, chosen)
+        # Read anew each time, so that two processes may share the work.
+        kept = json.loads(file.read_text()) if file.exists() else {}
         kept[part] = about | {"machine": machine(), "found": rounded(content)}
         write_json(file, kept)
 

@@ -59,13 +59,16 @@ def models(trained: dict[str, dict]) -> list[str]:
     """The default reading on every network and kind of directions, and all readings on factors."""
     cells = [line for kind, part in trained.items() for line in _defaults(kind, part)]
     lowest = min(_lowest(part) for part in trained.values())
-    epochs = ", ".join(f"{KINDS[kind]} {part['epochs']}" for kind, part in trained.items())
+    trainings = ", ".join(
+        f"{KINDS[kind]} {part['epochs']} epochs, seeds {_seeds(part)}"
+        for kind, part in trained.items()
+    )
     about = next(iter(trained.values()))
     head = ["network", "directions", "chance", "pattern, each seed (mean ± sd)"]
     head += ["random weights", "guess", "lowest end of the intervals / chance"]
     return [
-        "**Trained models** of scenes, three seeds each, trained for fewer epochs than their "
-        f"configs say ({epochs}). {about['images']} images. A DCGAN has no encoder: one is trained "
+        "**Trained models** of scenes, trained for fewer epochs than their configs say "
+        f"({trainings}). {about['images']} images. A DCGAN has no encoder: one is trained "
         "on its samples. A discriminator is read through a linear readout of its features, which "
         "shows what they keep of a direction, learned or not: random weights keep much of it too. "
         f"The default reading is to reach 3 times chance on every one: "
@@ -75,6 +78,10 @@ def models(trained: dict[str, dict]) -> list[str]:
         "seeds.",
         table(["map", *_columns(trained)], _readings(trained)),
     ]
+
+
+def _seeds(part: dict) -> str:
+    return ", ".join(name.split()[-1] for name in part["found"])
 
 
 def _lowest(part: dict) -> float:
