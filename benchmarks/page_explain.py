@@ -46,9 +46,12 @@ def oracle(content: dict) -> list[str]:
         f"{made_on(content['machine'])}",
         table(["map", *MEASURES], [[name, *_cells(row)] for name, row in rows.items()]),
         "Layers of the encoder set back to random weights, from the last one on: retrieval, which "
-        "must fall to a guess, and the rank correlation of |map| with the trained encoder's, which "
-        "must fall too. Guided backpropagation is the control that fails the second: its maps stay "
-        "alike until the first convolutions go, for they show the image.",
+        "must fall to a guess, and the rank correlation of |map| with the trained encoder's "
+        "(Adebayo et al., 2018). Guided backpropagation is the known control that fails the "
+        "second: its maps stay alike until the first convolutions go, for they show the image. By "
+        "that measure the pattern fails as well: it is a change that the generator can make, which "
+        "lies on the objects whatever the direction, so ranks over all pixels hardly move. That it "
+        "no longer shows the right direction is seen in its retrieval alone.",
         table(["map", *next(iter(found["cascade"].values()))], cascade),
         f"Maps of use add up to the change of the score: they miss {100 * sums['use']:.1f} % of it "
         f"to first order, {100 * sums['use_along']:.2f} % integrated along the way (medians).",

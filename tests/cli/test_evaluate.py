@@ -128,7 +128,7 @@ def test_an_own_classifier_knows_the_labels(numbers, monkeypatch, digits):
     assert first["classifier64_val_accuracy"] > 0.9
     assert first["frechet_classifier64"] > 0
     assert settings["feature_size"] == 64
-    assert settings["classifier_steps"] == 800
+    assert settings["classifier_steps"] == 300
     assert settings["classifier_images"] == len(digits.split("train"))
     assert settings["classifier_val_images"] == len(digits.split("val"))
     assert settings["logit_images"] == 40
