@@ -44,7 +44,7 @@ def oracle(content: dict) -> list[str]:
         "places first, as an encoder of another seed sees it. The pattern is to reach 0.9: "
         f"{verdict(rows['pattern']['retrieval']['mean'], 0.9, least=True)}. "
         f"{made_on(content['machine'])}",
-        table(["map", *MEASURES], [[name, *_cells(row)] for name, row in rows.items()]),
+        table(["map", *MEASURES], [[_plain(name), *_cells(row)] for name, row in rows.items()]),
         "Layers of the encoder set back to random weights, from the last one on: retrieval, which "
         "must fall to a guess, and the rank correlation of |map| with the trained encoder's "
         "(Adebayo et al., 2018). Guided backpropagation is the known control that fails the "
@@ -134,7 +134,12 @@ def _of_factors(trained: dict[str, dict]) -> list[tuple[str, str, list[Tables]]]
 def _readings(trained: dict[str, dict]) -> list[list[str]]:
     columns = [tables for _, _, tables in _of_factors(trained)]
     names = dict.fromkeys(name for tables in columns for name in tables[0])
-    return [[name, *(_mean(tables, name) for tables in columns)] for name in names]
+    return [[_plain(name), *(_mean(tables, name) for tables in columns)] for name in names]
+
+
+def _plain(name: str) -> str:
+    """A name that a cell of Markdown can hold."""
+    return name.replace("|", "\\|")
 
 
 def _mean(tables: list[Tables], name: str) -> str:
