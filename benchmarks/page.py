@@ -11,6 +11,7 @@ from typing import Any
 import page_augmentation
 from page_explain import cams, directions
 from page_quality import quality
+from scipy import stats
 from tables import every, made_on, table, verdict
 
 HERE = Path(__file__).parent
@@ -77,12 +78,9 @@ def _equal_rate(sides: dict[str, list[dict]]) -> str:
     )
     gap = statistics.mean(ours) - statistics.mean(equal)
     whole = statistics.mean(ours) - statistics.mean(default)
-    larger = max(map(statistics.pstdev, (ours, equal)))
-    told = (
-        "they are equal within the spread of the seeds"
-        if abs(gap) <= larger
-        else ("ours is better" if gap > 0 else "pythae is better")
-    )
+    sure = stats.ttest_ind(ours, equal, equal_var=False).pvalue < 0.05
+    told = "ours is better" if gap > 0 else "pythae is better"
+    told += "" if sure else f", but not surely with {len(ours)} seeds"
     return (
         f"The goal, better than pythae's VAE in equal time: {'met' if whole > 0 else '**missed**'} "
         f"beside pythae as it comes, by {whole:.2f} nats. That distance is the learning rate's: at "
