@@ -55,7 +55,7 @@ def start(folder, *words):
 def finish(folder, *words):
     """Runs the command to its end."""
     process = start(folder, *words)
-    process.join(120)
+    process.join(600)
     assert process.exitcode == 0
 
 
