@@ -13,7 +13,6 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 
 from tests.cli.mistakes import CONFIG
 
-NAMES = ("vae", "clustergan", "warming")
 EPOCHS, BATCHES = 8, 18  # of 64 images
 WORDS = ("--trainer.max_epochs", str(EPOCHS), "--trainer.log_every_n_steps", "2")
 WARMUP = 60  # iterations of 144, so that it ends within an epoch

@@ -6,7 +6,6 @@ import torch
 from latentkit.cli.checkpoints import find_checkpoint
 from tests.cli.killed import (
     EPOCHS,
-    NAMES,
     OFTEN,
     WARMUP,
     WORDS,
@@ -16,8 +15,6 @@ from tests.cli.killed import (
     trial,
     write_configs,
 )
-
-each = pytest.mark.parametrize("name", NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +42,7 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(wholes, tmp_path, name):
 
 
 @pytest.mark.slow
-@each
+@pytest.mark.parametrize("name", ["vae", "clustergan"])
 def test_so_do_twenty(wholes, tmp_path, name):
     found = [trial(tmp_path / f"{k}", wholes(name), name, k, 20) for k in range(20)]
     assert [wrong for wrong, _ in found] == [""] * 20
