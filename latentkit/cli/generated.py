@@ -6,18 +6,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from latentkit.cli.features import Space
 from latentkit.cli.sources import BATCH, Source, random_rows
 from latentkit.metrics.bootstrap import mean_interval
-from latentkit.metrics.coverage import density_coverage, precision_recall
-from latentkit.metrics.frechet import frechet_distance
+from latentkit.metrics.generated import compared
 from latentkit.metrics.geometry import arc, perceptual_path_length
-from latentkit.metrics.kernel import kernel_distance
 from latentkit.priors import Gaussian
+from latentkit.training.features import Space
 
 _MOST = 5_000  # generated images, unless the user asks for more
-_SUBSETS, _SUBSET = 100, 1000  # of the kernel distance
-_FIDELITY_K, _DENSITY_K = 3, 5  # neighbours, as in the papers
 _PATHS = 1000  # places that the path length is averaged over
 _STEP = 1e-4  # of the path length where there is no derivative, as in the paper
 
@@ -32,14 +28,9 @@ def compare(
     fake = space.read(source.decode(source.prior_sample(count, seed)), source.device)
     name = _full_name(space, real)
     settings |= {"features": name, "feature_size": real.shape[1], **space.settings}
-    numbers: dict[str, Any] = dict(space.numbers)
-    if min(len(real), len(fake)) > 1:
-        numbers[f"frechet_{name}"] = frechet_distance(real, fake)
-        found, how = _kernel(real, fake, name, seed)
-        numbers, settings = numbers | found, settings | how
-    if min(len(real), len(fake)) > _DENSITY_K:
-        numbers |= _shares(real, fake, name)
-        settings |= {"precision_recall_k": _FIDELITY_K, "density_coverage_k": _DENSITY_K}
+    found, how = compared(real, fake, name, seed)
+    numbers: dict[str, Any] = {**space.numbers, **found}
+    settings |= how
     lengths, how = _path_lengths(source, space, min(_PATHS, count), seed)
     numbers[f"ppl_{name}"] = lengths.mean().item()
     if lengths.isfinite().all():
@@ -47,28 +38,9 @@ def compare(
     return numbers, settings | how
 
 
-def _kernel(
-    real: Tensor, fake: Tensor, name: str, seed: int
-) -> tuple[dict[str, float], dict[str, int]]:
-    """Kernel distance with, if the subsets differ on both sides, its deviation over them."""
-    size = min(_SUBSET, len(real), len(fake))
-    subsets = 1 if size == max(len(real), len(fake)) else _SUBSETS
-    mean, spread = kernel_distance(real, fake, subsets, size, seed)
-    numbers = {f"kernel_{name}": mean}
-    if size < min(len(real), len(fake)):
-        numbers[f"kernel_{name}_sd"] = spread
-    return numbers, {"kernel_subsets": subsets, "kernel_subset_size": size}
-
-
 def _full_name(space: Space, features: Tensor) -> str:
     """An encoder's name carries its size, as the others' do."""
     return f"encoder{features.shape[1]}" if space.name == "encoder" else space.name
-
-
-def _shares(real: Tensor, fake: Tensor, name: str) -> dict[str, float]:
-    found = precision_recall(real, fake, _FIDELITY_K)._asdict()
-    found |= density_coverage(real, fake, _DENSITY_K)._asdict()
-    return {f"{key}_{name}": value for key, value in found.items()}
 
 
 def _path_lengths(

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from latentkit.cli.endpoints import read_images
-from latentkit.cli.features import named_space
+from latentkit.cli.features import space_of
 from latentkit.cli.sources import Source
 from latentkit.data.base import Split
 from latentkit.latent.inversion import Inversion
@@ -31,7 +31,7 @@ class Search:
         steps: of the optimiser.
         starts: prior samples to start from, in a model without an encoder.
         seed: of these samples.
-        features: name of a feature space, see `named_space`; None for none.
+        features: name of a feature space, see `space_of`; None for none.
         prior_weight: see `Terms`.
     """
 
@@ -60,7 +60,7 @@ class Search:
         return _join(found)
 
     def _terms(self, source: Source) -> Terms:
-        space = named_space(source, self.features, self.seed) if self.features else None
+        space = space_of(source, self.features, self.seed) if self.features else None
         return Terms(
             prior=getattr(source.model, "prior", None),
             features=None if space is None else space.flat,

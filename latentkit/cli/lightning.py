@@ -29,6 +29,7 @@ from latentkit.store import atomic
 from latentkit.training.base import Training
 from latentkit.training.health import Health
 from latentkit.training.predictions import write_predictions
+from latentkit.training.quality import Quality
 from latentkit.training.resume import Checkpoints
 from latentkit.training.run import RunFolder, folder_of
 from latentkit.training.speed import Speed
@@ -68,10 +69,11 @@ class TrainingCLI(LightningCLI):
     """Builds objective, data and trainer from a config, and runs one of the four commands."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds what every run has: checkpoints, pictures, alarms and the options of speed."""
+        """Adds what every run has: checkpoints, pictures, alarms, quality, speed."""
         parser.add_lightning_class_args(Checkpoints, "checkpoints")
         parser.add_lightning_class_args(ImageGrids, "pictures")
         parser.add_lightning_class_args(Health, "health")
+        parser.add_lightning_class_args(Quality, "quality")
         parser.add_lightning_class_args(Speed, "speed")
 
     def _parse_ckpt_path(self) -> None:
@@ -137,6 +139,8 @@ class TrainingCLI(LightningCLI):
         self.model.configure_optimizers()  # a ValueError for a learning rate below 0
         if self.trainer.is_global_zero:  # one process reads, or downloads, before the others
             check_shapes(self.model, self.datamodule)
+        if self.subcommand == "fit":
+            self._get(self.config_init, "quality").check(self.datamodule)
 
     def before_fit(self) -> None:
         """Points the checkpoints at the run folder."""

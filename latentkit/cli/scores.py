@@ -9,7 +9,6 @@ from torch import Tensor
 from latentkit.cli.bounds import bounds
 from latentkit.cli.clusters import agreement
 from latentkit.cli.factors import disentanglement
-from latentkit.cli.features import Space
 from latentkit.cli.generated import compare
 from latentkit.cli.sources import BATCH, Source, random_rows
 from latentkit.data.shapes import Shapes
@@ -17,6 +16,7 @@ from latentkit.latent.cluster import kmeans
 from latentkit.metrics.clustering import intervals
 from latentkit.metrics.reconstruction import WINDOW, mse, psnr, ssim
 from latentkit.models.vae import VAE
+from latentkit.training.features import Space
 
 RESAMPLES = 1000  # of the bootstrap
 _RESTARTS = 10  # of K-means

@@ -2,16 +2,12 @@
 
 import math
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import TensorBoardLogger
-from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
+from torch import Tensor
 from tqdm import tqdm
 
 from latentkit.store import write_json
@@ -19,6 +15,7 @@ from latentkit.training.alarms import Alarm
 from latentkit.training.base import NonFiniteLossError, Training
 from latentkit.training.checkup import FEWEST, Checkup
 from latentkit.training.run import folder_of
+from latentkit.training.watch import boards, judged
 
 HEALTH_FILE = "health.json"
 
@@ -124,7 +121,7 @@ class Health(pl.Callback):
         few = sum(len(x) for x in images) < FEWEST  # always so on the other processes
         if few or (self._seen - 1) % self.every or not isinstance(pl_module, Training):
             return
-        with _evaluating(pl_module), trainer.precision_plugin.val_step_context():
+        with judged(trainer, pl_module):
             values, alarms = self.checkup(pl_module, torch.cat(images))
         self._values = {k: v.tolist() for k, v in values.items()}
         iteration = int(pl_module.iteration)
@@ -176,35 +173,16 @@ class Health(pl.Callback):
             write_json(folder / HEALTH_FILE, {**content, "alarms": self._rang})
 
 
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every part gets back the mode it had."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
-
-
-def _boards(trainer: pl.Trainer) -> Iterator[SummaryWriter]:
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            yield logger.experiment
-
-
 def _log_values(trainer: pl.Trainer, values: dict[str, Tensor], iteration: int) -> None:
     named = {f"health/{k}": v for k, v in values.items()}
     for logger in trainer.loggers:
         logger.log_metrics({k: float(v) for k, v in named.items() if v.ndim == 0}, iteration)
-    for board in _boards(trainer):
+    for board in boards(trainer):
         for name, value in named.items():
             if value.ndim and value.isfinite().all():  # TensorBoard refuses others
                 board.add_histogram(name, value, iteration)
 
 
 def _log_text(trainer: pl.Trainer, text: str, iteration: int) -> None:
-    for board in _boards(trainer):
+    for board in boards(trainer):
         board.add_text("health", text, iteration)

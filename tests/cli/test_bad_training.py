@@ -41,6 +41,10 @@ FIT --model.init_args.lr -1 => learning rate: -1
 FIT --model.init_args.model.init_args.latent_dim 0 => outputs of 1 or more, got 0
 GAN --model.init_args.model.init_args.latent_dim 0 => inputs of 1 or more, got 0
 FIT --health.every -1 => expected health.every and health.grace of 0 or more
+FIT --quality.every -1 => expected quality.every of 0 or more
+FIT --quality.features encoder => changes during the training
+FIT --quality.features nonsense => expected features encoder, classifier
+FIT --quality.features inception => expected torchvision's Inception v3 weights at
 FIT --health.count 3 => health.count of 16 or more
 FIT --trainer.callbacks pytorch_lightning.callbacks.EMAWeightAveraging => weight averaging callbacks
 """

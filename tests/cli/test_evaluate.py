@@ -6,10 +6,12 @@ import torch
 from torchvision.models import inception_v3
 
 import latentkit
-from latentkit.cli import bounds, factors, features, generated, scores, sources
+from latentkit.cli import bounds, factors, scores, sources
 from latentkit.losses.elbo import kl_to_standard_normal
+from latentkit.metrics import generated as features_compared
 from latentkit.metrics.frechet import frechet_distance
 from latentkit.metrics.reconstruction import ssim
+from latentkit.training import classifier, inception
 from tests.cli.conftest import random_part, result
 
 MODELS = """
@@ -122,7 +124,7 @@ def test_paths_between_codes_of_a_clustergan_are_straight(numbers):
 
 
 def test_an_own_classifier_knows_the_labels(numbers, monkeypatch, digits):
-    monkeypatch.setattr(features, "_STEPS", 300)
+    monkeypatch.setattr(classifier, "_STEPS", 300)
     words = ["dcgan.safetensors", "--features", "classifier", "--limit", 40]
     first, settings, _ = numbers(*words)
     assert first["classifier64_val_accuracy"] > 0.9
@@ -141,7 +143,7 @@ def test_inception_reads_the_weights_that_are_there(numbers, place, monkeypatch)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(place))
     (place / "checkpoints").mkdir()
     network = inception_v3(weights=None, init_weights=False)
-    torch.save(network.state_dict(), place / "checkpoints" / features._WEIGHTS)
+    torch.save(network.state_dict(), place / "checkpoints" / inception._WEIGHTS)
     words = ["dcgan.safetensors", "--features", "inception", "--limit", 2]
     found, settings, _ = numbers(*words)
     assert settings["feature_size"] == 2048
@@ -216,7 +218,7 @@ def seen(monkeypatch):
         monkeypatch.setattr(module, name, watched)
 
     watch(bounds, "_importance", 2)
-    watch(generated, "_kernel", 0)
+    watch(features_compared, "_kernel", 0)
     return found
 
 
@@ -246,7 +248,7 @@ def test_measures_of_few_images_take_random_ones(numbers, digits, seen, monkeypa
 
 
 def test_the_kernel_distance_of_true_subsets_has_a_deviation(numbers, monkeypatch):
-    monkeypatch.setattr(generated, "_SUBSET", 10)
+    monkeypatch.setattr(features_compared, "_SUBSET", 10)
     found, settings, _ = numbers("vae.safetensors", "--limit", 20)
     assert found["kernel_encoder6_sd"] > 0
     assert (settings["kernel_subsets"], settings["kernel_subset_size"]) == (100, 10)

@@ -48,7 +48,7 @@ def test_a_run_folder_holds_everything(fit, configs):
     events = {name for name in names if name.startswith("events.out.tfevents")}
     assert len(events) == 1
     wanted = {"config.yaml", "last.ckpt", "previous.ckpt", "model.safetensors"}
-    wanted |= {"metrics.json", "health.json", "hparams.yaml"}
+    wanted |= {"metrics.json", "health.json", "quality.json", "hparams.yaml"}
     assert names == wanted | events
     metrics = result(run / "metrics.json")
     assert metrics["iteration"] == BATCHES
