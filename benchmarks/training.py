@@ -35,7 +35,7 @@ from latentkit.training.resume import Checkpoints
 from latentkit.training.run import RunFolder
 from latentkit.training.speed import Speed
 from latentkit.training.vae import VAETraining
-from latentkit.views.tensorboard import ImageGrids
+from latentkit.views.tensorboard import Pictures
 
 CONFIGS = ("autoencoder_mnist", "vae_mnist", "dcgan_mnist", "clustergan_mnist")
 HERE = Path(__file__).parent
@@ -90,7 +90,7 @@ def fit(
             enable_model_summary=False,
             enable_progress_bar=False,
             logger=TensorBoardLogger(folder, "run"),
-            callbacks=[watch, RunFolder(), Checkpoints(), Health(), ImageGrids(), Speed(**speed)],
+            callbacks=[watch, RunFolder(), Checkpoints(), Health(), Pictures(), Speed(**speed)],
         )
         trainer.fit(module, data)
     torch.set_num_threads(usual)

@@ -114,7 +114,7 @@ def encode(
 
     from latentkit.cli.results import Results
     from latentkit.cli.sources import at_least, open_source
-    from latentkit.views.tensorboard import write_projector
+    from latentkit.views.projector import write_projector
 
     at_least(1, limit=limit)
     if projector is not None and Path(projector).is_file():

@@ -33,7 +33,11 @@ from latentkit.training.quality import Quality
 from latentkit.training.resume import Checkpoints
 from latentkit.training.run import RunFolder, folder_of
 from latentkit.training.speed import Speed
-from latentkit.views.tensorboard import ImageGrids
+from latentkit.views.atlases import Atlases
+from latentkit.views.hparams import FinalNumbers
+from latentkit.views.latents import Latents
+from latentkit.views.projector import Projector
+from latentkit.views.tensorboard import Pictures, Walks
 
 RUNS = Path("checkpoints")
 # Lightning's remarks on settings that are chosen here on purpose: data sets in memory need no
@@ -69,9 +73,14 @@ class TrainingCLI(LightningCLI):
     """Builds objective, data and trainer from a config, and runs one of the four commands."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds what every run has: checkpoints, pictures, alarms, quality, speed."""
+        """Adds what every run has, each with its own options."""
         parser.add_lightning_class_args(Checkpoints, "checkpoints")
-        parser.add_lightning_class_args(ImageGrids, "pictures")
+        parser.add_lightning_class_args(Pictures, "pictures")
+        parser.add_lightning_class_args(Walks, "walks")
+        parser.add_lightning_class_args(Latents, "latents")
+        parser.add_lightning_class_args(Atlases, "atlases")
+        parser.add_lightning_class_args(Projector, "projector")
+        parser.add_lightning_class_args(FinalNumbers, "hparams")
         parser.add_lightning_class_args(Health, "health")
         parser.add_lightning_class_args(Quality, "quality")
         parser.add_lightning_class_args(Speed, "speed")

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
@@ -29,15 +31,32 @@ def grid(images: Tensor, columns: int, gap: int = 2) -> Tensor:
     return sheet
 
 
-def alternate(first: Tensor, second: Tensor, row: int = 8) -> Tensor:
-    """Rows of `first` above rows of `second`: (N, C, H, W) twice -> (2 N, C, H, W).
+def alternate(*kinds: Tensor, row: int = 8) -> Tensor:
+    """Rows of each kind below each other: (N, C, H, W) for each of M kinds -> (M N, C, H, W).
 
     Where the last row is not full, blank images fill it.
     """
-    blank = torch.ones(-len(first) % row, *first.shape[1:])
-    full = [torch.cat([x.cpu(), blank]) for x in (first, second)]
-    pairs = zip(*(torch.split(x, row) for x in full), strict=True)
-    return torch.cat([part for pair in pairs for part in pair])
+    blank = torch.ones(-len(kinds[0]) % row, *kinds[0].shape[1:])
+    full = [torch.cat([x.cpu(), blank]) for x in kinds]
+    groups = zip(*(torch.split(x, row) for x in full), strict=True)
+    return torch.cat([part for group in groups for part in group])
+
+
+def coloured(maps: Tensor, limits: tuple[float, float], colours: str = "viridis") -> Tensor:
+    """Maps (N, H, W) in matplotlib's colours between fixed limits: (N, 3, H, W) in [0, 1]."""
+    low, high = limits
+    share = ((maps.float().cpu() - low) / (high - low)).clamp(0, 1)
+    table = torch.from_numpy(colormaps[colours](np.arange(256))[:, :3]).float()
+    return table[(255 * share).round().long()].movedim(-1, 1)
+
+
+def rendered(figure: Figure, dpi: int = 100) -> Tensor:
+    """A matplotlib figure as an image (3, H, W) in [0, 1]."""
+    canvas: Any = FigureCanvasAgg(figure)
+    figure.set_dpi(dpi)
+    canvas.draw()
+    pixels = torch.from_numpy(np.asarray(canvas.buffer_rgba()).copy())
+    return pixels[..., :3].movedim(-1, 0).float() / 255
 
 
 def labelled_rows(rows: Mapping[str, Tensor]) -> Figure:
@@ -111,8 +130,6 @@ def cluster_map(
 
 def palette(count: int) -> list[Any]:
     """Colours that stay apart: matplotlib's ten, or evenly spaced hues for more."""
-    from matplotlib import colormaps
-
     if count <= 10:
         return [colormaps["tab10"](i) for i in range(count)]
     return [colormaps["turbo"](i / (count - 1)) for i in range(count)]

@@ -1,102 +1,129 @@
-"""TensorBoard pictures during training: samples, reconstructions, and the originals beside them."""
+"""TensorBoard pictures during training: samples, reconstructions, walks through latent space."""
 
-import math
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.tensorboard import SummaryWriter
 
-from latentkit.views.figures import alternate, grid
+from latentkit.latent.interpolate import lerp, matched
+from latentkit.latent.render import decode_path
+from latentkit.priors import Gaussian, GaussianOneHot, Uniform
+from latentkit.training.base import Training
+from latentkit.views.figures import alternate, coloured, grid, rendered
+from latentkit.views.panel import Panel, fixed_latents, held_out
+from latentkit.views.sheets import sheet
 
-_LARGEST_SPRITE = 8192
+ERROR = 0.5
+"""Mean absolute error of a pixel at which the colours of error maps end."""
+
+_REACH = 2.0  # standard deviations walked to each side
+_FRAMES = 9  # images of a walk
+_SPREAD = 256  # images whose latents tell how far to walk
 
 
-class ImageGrids(pl.Callback):
-    """Logs a grid of samples and one of reconstructions after every `every`-th validation.
+class Pictures(Panel):
+    """Grids of samples, and of reconstructions below their originals and above their errors.
 
-    The latents and images are the same each time, so that the slider shows progress.
+    Samples of an averaged generator come with those of its latest weights. Error maps, the mean
+    over channels of |difference|, have the same colours each time: dark for 0, yellow for 0.5.
 
     Args:
-        every: validations between pictures; 0 for none.
+        every: training images between pictures; 0 for none.
         count: images in each grid.
     """
 
-    def __init__(self, every: int = 1, count: int = 32) -> None:
-        if every < 0 or count < 1:
-            raise ValueError(
-                "expected pictures.every of 0 or more and pictures.count of 1 or more, "
-                f"got {every} and {count}"
-            )
-        self.every, self.count = every, count
-        self._seen = 0
+    def __init__(self, every: int = 20_000, count: int = 32) -> None:
+        super().__init__(every)
+        if count < 1:
+            raise ValueError(f"expected pictures.count of 1 or more, got {count}")
+        self.count = count
 
-    def state_dict(self) -> dict[str, int]:
-        """How many validations there were, for resuming."""
-        return {"seen": self._seen}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Restores the count."""
-        self._seen = state_dict["seen"]
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draws the grids, when they are due."""
-        board = next((x for x in trainer.loggers if isinstance(x, TensorBoardLogger)), None)
-        if board is None or trainer.sanity_checking or not self.every or not trainer.is_global_zero:
-            return
-        self._seen += 1
-        if (self._seen - 1) % self.every:
-            return
-        step = int(getattr(pl_module, "iteration", trainer.global_step))
-        for name, images in self._pictures(trainer, pl_module).items():
-            board.experiment.add_image(name, grid(images.clamp(0, 1), 8), step)
-
-    @torch.no_grad()
-    def _pictures(self, trainer: pl.Trainer, module: Any) -> dict[str, Tensor]:  # noqa: ANN401
-        pictures = {}
-        if hasattr(module, "prior"):
+    def draw(self, board: SummaryWriter, trainer: pl.Trainer, module: Training) -> None:
+        """Logs `samples`, `samples of the latest weights` and `reconstructions`."""
+        model: Any = module.portable()
+        found = {}
+        if hasattr(model, "prior"):
             generator = torch.Generator(module.device).manual_seed(0)
-            pictures["samples"] = module.decode(
-                module.prior.sample(self.count, generator=generator)
-            )
-        if hasattr(module, "encode"):
-            x = self._first_images(trainer).to(module.device)
-            pictures["reconstructions"] = alternate(x, module.decode(module.encode(x)))
-        return pictures
-
-    def _first_images(self, trainer: pl.Trainer) -> Tensor:
-        loaders: Any = trainer.val_dataloaders
-        images: Tensor = next(iter(loaders))[0][: self.count]
-        return images
+            z = model.prior.sample(self.count, generator=generator)
+            found["samples"] = grid(model.decode(z), 8)
+            if hasattr(module, "ema"):
+                found["samples of the latest weights"] = grid(module.model.decode(z), 8)  # type: ignore[operator]
+        if hasattr(model, "encode"):
+            x = held_out(trainer, self.count)[0]
+            if len(x):
+                found["reconstructions"] = _beside_originals(model, x, module.device)
+        for name, picture in found.items():
+            board.add_image(name, picture.clamp(0, 1), int(module.iteration))
 
 
-def write_projector(
-    folder: str | Path,
-    latents: Tensor,
-    images: Tensor,
-    labels: Tensor,
-    class_names: Sequence[str] = (),
-) -> None:
-    """Writes latents (N, *Z) for TensorBoard's projector, with thumbnails where they fit.
+class Walks(Panel):
+    """Traversals of single latent units, and interpolations between fixed validation images.
 
-    The projector reads no sprite larger than 8,192 pixels, so for many images the thumbnails are
-    made smaller, and left out where they would be smaller than 8 pixels.
+    A traversal starts at the latent of one validation image and moves one unit from -2 to 2
+    standard deviations around it; the units that vary most come first. An interpolation is matched
+    to the prior where it has one to match, and otherwise straight. Without an encoder both start at
+    samples of the prior.
 
     Args:
-        folder: of the event files.
-        latents: (N, *Z).
-        images: (N, C, H, W) in [0, 1].
-        labels: (N,), -1 where there is none.
-        class_names: of the labels.
+        every: training images between pictures; 0 for none.
+        units: of the traversals, at most.
+        pairs: of images interpolated between.
     """
-    per_side = math.ceil(math.sqrt(len(images)))
-    size = min(images.shape[-1], _LARGEST_SPRITE // per_side)
-    small = functional.interpolate(images, size=(size, size)) if size >= 8 else None
-    names = [class_names[i] if 0 <= i < len(class_names) else str(i) for i in labels.tolist()]
-    with SummaryWriter(str(folder)) as writer:
-        writer.add_embedding(latents.flatten(1), metadata=names, label_img=small)
+
+    def __init__(self, every: int = 50_000, units: int = 8, pairs: int = 4) -> None:
+        super().__init__(every)
+        if units < 1 or pairs < 1:
+            raise ValueError(
+                f"expected walks.units and walks.pairs of 1 or more, got {units} and {pairs}"
+            )
+        self.units, self.pairs = units, pairs
+
+    def draw(self, board: SummaryWriter, trainer: pl.Trainer, module: Training) -> None:
+        """Logs `traversals` and `interpolations`."""
+        model: Any = module.portable()
+        z = fixed_latents(trainer, module, max(_SPREAD, 2 * self.pairs))
+        if len(z) < 2 or not hasattr(model, "decode"):
+            return
+        step = int(module.iteration)
+        board.add_image("traversals", self._traversals(model, z.flatten(1)), step)
+        count = min(self.pairs, len(z) // 2)
+        path = between(model, z[:count], z[count : 2 * count], _FRAMES)
+        rows = [f"pair {k + 1}" for k in range(count)]
+        columns = [f"{t:.2g}" for t in torch.linspace(0, 1, _FRAMES).tolist()]
+        pictures = decode_path(model.decode, path).float().cpu()
+        board.add_image(
+            "interpolations", rendered(sheet(pictures, rows, columns, "interpolations", [])), step
+        )
+
+    def _traversals(self, model: Any, z: Tensor) -> Tensor:  # noqa: ANN401
+        units = most_varying(z, self.units)
+        steps = torch.linspace(-_REACH, _REACH, _FRAMES, device=z.device, dtype=z.dtype)
+        path = z[:1, None].expand(len(units), _FRAMES, -1).clone()
+        for row, unit in zip(path, units, strict=True):
+            row[:, unit] += steps * z[:, unit].std()
+        pictures = decode_path(model.decode, path).float().cpu()
+        columns = [f"{t:+.1f} sd" for t in steps.tolist()]
+        rows = [f"unit {unit}" for unit in units]
+        return rendered(sheet(pictures, rows, columns, "traversals of one image", []))
+
+
+def between(model: Any, a: Tensor, b: Tensor, steps: int) -> Tensor:  # noqa: ANN401
+    """Paths (N, T, *Z) from a to b, (N, *Z): matched to the model's prior where it can be."""
+    prior = getattr(model, "prior", None)
+    if isinstance(prior, Gaussian | GaussianOneHot | Uniform):
+        return matched(a, b, steps, prior)
+    return lerp(a, b, steps)
+
+
+def most_varying(z: Tensor, n: int) -> list[int]:
+    """Numbers of the units of latents (N, D) that vary most, at most `n`, the first one first."""
+    order = z.float().std(0).argsort(descending=True, stable=True)
+    return order[:n].tolist()
+
+
+def _beside_originals(model: Any, x: Tensor, device: torch.device) -> Tensor:  # noqa: ANN401
+    rebuilt = model.decode(model.encode(x.to(device))).float().cpu().clamp(0, 1)
+    errors = coloured((rebuilt - x).abs().mean(1), (0.0, ERROR))
+    return grid(alternate(*(images.expand(-1, 3, -1, -1) for images in (x, rebuilt, errors))), 8)

@@ -7,14 +7,13 @@ import pytest
 import torch
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.loggers import TensorBoardLogger
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
 
 import latentkit
 from latentkit.data.digits import Digits
 from latentkit.store import read_about
 from latentkit.training.run import RunFolder
-from latentkit.views.tensorboard import ImageGrids
+from latentkit.views.tensorboard import Pictures
 
 QUICK = {"limit_train_batches": 3, "limit_val_batches": 1}
 
@@ -140,7 +139,7 @@ def test_the_sanity_check_writes_nothing_and_counts_for_nothing(make, few, run):
 
 def test_without_a_logger_nothing_is_written(make, few, trainer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    trainer(callbacks=[RunFolder(), ImageGrids()], **QUICK).fit(make("gan"), few())
+    trainer(callbacks=[RunFolder(), Pictures()], **QUICK).fit(make("gan"), few())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -154,56 +153,3 @@ def test_somebody_elses_data_module_will_do(make, few, run):
     about = read_about(run(make("autoencoder"), Own()))
     assert about["data"]["class_path"].endswith("Own")
     assert "input_shape" not in about
-
-
-# ---------------------------------------------------------------------------------------- pictures
-
-PICTURES = {
-    "autoencoder": {"reconstructions"},
-    "vae": {"samples", "reconstructions"},
-    "gan": {"samples"},
-    "clustergan": {"samples", "reconstructions"},
-}
-
-
-def events(folder):
-    found = EventAccumulator(str(folder), size_guidance={"images": 0})
-    found.Reload()
-    return found
-
-
-@pytest.mark.parametrize("name", PICTURES)
-def test_pictures_are_in_the_event_file(make, few, run, name):
-    folder = run(make(name), few(), ImageGrids(count=8), max_epochs=2, num_sanity_val_steps=1)
-    found = events(folder)
-    assert set(found.Tags()["images"]) == PICTURES[name]
-    for tag in PICTURES[name]:
-        # batches were counted, not the steps of two optimizers
-        assert [event.step for event in found.Images(tag)] == [3, 6]
-
-
-def test_pictures_come_every_nth_validation_or_never(make, few, run):
-    folder = run(make("gan"), few(), ImageGrids(every=2), max_epochs=5)
-    assert [event.step for event in events(folder).Images("samples")] == [3, 9, 15]
-
-
-def test_no_pictures(make, few, run):
-    assert events(run(make("gan"), few(), ImageGrids(every=0))).Tags()["images"] == []
-
-
-@pytest.mark.parametrize("name", PICTURES)
-def test_drawing_changes_nothing_in_the_training(make, few, run, trainer, name):
-    drawn, plain = make(name), make(name)
-    before = torch.get_rng_state()
-    run(drawn, few(), ImageGrids(), max_epochs=2)
-    assert torch.equal(torch.get_rng_state(), before)
-    trainer(max_epochs=2, **QUICK).fit(plain, few())
-    assert same(drawn, plain)
-
-
-def test_the_same_latents_are_drawn_each_time(make, few, run):
-    """A generator that does not learn gives the same picture again."""
-    training = make("gan", critic_steps=1000)
-    folder = run(training, few(), ImageGrids(), max_epochs=2)
-    first, second = events(folder).Images("samples")
-    assert first.encoded_image_string == second.encoded_image_string

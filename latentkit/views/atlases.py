@@ -1,0 +1,133 @@
+"""TensorBoard: what each direction changes and where the network reads it, as training goes on."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from latentkit.explain.directions import effect
+from latentkit.explain.explanation import readers
+from latentkit.explain.faithfulness import Retrieval, direction_retrieval, with_rivals
+from latentkit.explain.pattern import pattern
+from latentkit.latent.directions import axes
+from latentkit.latent.render import decode_path
+from latentkit.training.base import Training
+from latentkit.views.atlas import Panel as AtlasPanel
+from latentkit.views.atlas import atlas
+from latentkit.views.entries import Entry, write_entry
+from latentkit.views.figures import rendered
+from latentkit.views.panel import Panel, fixed_latents
+from latentkit.views.tensorboard import between, most_varying
+
+_FRAMES = 7  # images of a walk
+_REACH = 2.0  # standard deviations walked to each side
+_MEASURED = 8  # latents on which readings are told apart
+_SPREAD = 256  # latents that tell which units vary, and how far
+_LEARN = 500  # latents of the prior that a discriminator's readout is learned from
+
+
+class Atlases(Panel):
+    """Directions and pairs of validation images, each with effect and reading, as an atlas.
+
+    The directions are the latent units that vary most. Effect: what the generator changes along
+    the direction. Reading: what the encoder (or, without one, a readout of the discriminator) would
+    take for it, by `latentkit.explain.pattern`; how often it can be told from those of the other
+    directions is written below it, measured on 8 images. Of a pair both are at the middle of the
+    way. The Latent tab of TensorBoard shows the same, run beside run and step beside step.
+
+    Args:
+        every: training images between atlases; 0 for none. One takes seconds.
+        directions: latent units.
+        pairs: of validation images; without an encoder, of samples.
+    """
+
+    def __init__(self, every: int = 200_000, directions: int = 4, pairs: int = 2) -> None:
+        super().__init__(every)
+        if directions < 1 or pairs < 0:
+            raise ValueError(
+                "expected atlases.directions of 1 or more and atlases.pairs of 0 or more, got "
+                f"{directions} and {pairs}"
+            )
+        self.directions, self.pairs = directions, pairs
+
+    def draw(self, board: SummaryWriter, trainer: pl.Trainer, module: Training) -> None:
+        """Logs the picture `directions`, and an entry of the Latent tab for each direction."""
+        model: Any = module.portable()
+        z = fixed_latents(trainer, module, max(_SPREAD, 2 * self.pairs))
+        if len(z) < 2 or z.ndim != 2 or not bool(z.std(0).any()):
+            return
+        step = int(module.iteration)
+        found = readers(model, lambda: _prior(model, module))
+        name, encode = next(iter(found.items()), (None, None))
+        found_units = self._units(model, encode, z)
+        for unit, entry in found_units.items():
+            write_entry(board, unit, entry, step)
+        for pair, entry in self._pairs(model, encode, z).items():
+            write_entry(board, pair, entry, step)
+        picture = _picture(found_units, name)
+        board.add_image("directions", rendered(picture), step)
+
+    def _units(self, model: Any, encode: Any, z: Tensor) -> dict[str, Entry]:  # noqa: ANN401
+        """The directions at the first latent, told apart on the first ones."""
+        units = most_varying(z, self.directions)
+        vectors = with_rivals(axes(z.shape[1], units).to(z), 0)
+        some, told = z[:_MEASURED], None
+        truths = torch.stack([effect(model.decode, some, d) for d in vectors])
+        readings = None
+        if encode is not None:
+            readings = pattern(encode, model.decode, some, vectors).norm(dim=2)
+            told = direction_retrieval(readings, truths)
+        entries = {}
+        for k, unit in enumerate(units):
+            maps = {"effect": truths[k, 0]}
+            maps |= {} if readings is None else {"reading": readings[k, 0]}
+            reach = _REACH * z[:, unit].std() * torch.linspace(-1, 1, _FRAMES).to(z)
+            path = z[:1, None] + reach[None, :, None] * vectors[k]
+            walk = decode_path(model.decode, path)[0]
+            notes = [] if told is None else [_verdict(told.only(k))]
+            entries[f"unit {unit}"] = Entry("direction", walk, maps, notes)
+        return entries
+
+    def _pairs(self, model: Any, encode: Any, z: Tensor) -> dict[str, Entry]:  # noqa: ANN401
+        """Effect and reading of the way from one image to another, at its middle."""
+        if not self.pairs:
+            return {}
+        count = min(self.pairs, len(z) // 2)
+        a, b = z[:count], z[count : 2 * count]
+        middle, ways = (a + b) / 2, b - a
+        walks = decode_path(model.decode, between(model, a, b, _FRAMES))
+        readings = None
+        if encode is not None and len(middle) > 1:
+            readings = pattern(encode, model.decode, middle, ways).norm(dim=2)
+        entries = {}
+        for k in range(len(ways)):
+            maps = {"effect": effect(model.decode, middle[k : k + 1], ways[k])[0]}
+            maps |= {} if readings is None else {"reading": readings[k, k]}
+            entries[f"pair {k + 1}"] = Entry("pair", walks[k], maps)
+        return entries
+
+
+def _prior(model: Any, module: Training) -> Tensor:  # noqa: ANN401
+    generator = torch.Generator(module.device).manual_seed(0)
+    drawn: Tensor = model.prior.sample(_LEARN, generator=generator)
+    return drawn
+
+
+def _verdict(told: Retrieval) -> str:
+    said = (
+        f"reading told from other directions in {told.accuracy:.0%} of {told.won.shape[1]} images"
+    )
+    faithful = "" if told.faithful else "; no better than a guess"
+    return f"{said} (chance {told.chance:.0%}){faithful}"
+
+
+def _picture(entries: dict[str, Entry], network: str | None) -> Any:  # noqa: ANN401
+    names = {"effect": "effect", "reading": f"{network} reading"}
+    kinds = next(iter(entries.values())).maps
+    maps = {names[q]: torch.stack([e.maps[q] for e in entries.values()]).cpu() for q in kinds}
+    walks = torch.stack([e.walk for e in entries.values()]).float().cpu()
+    notes: Sequence[str] = [f"{unit}: {note}" for unit, e in entries.items() for note in e.notes]
+    return atlas(AtlasPanel(walks, maps), list(entries), "directions of one image", notes)

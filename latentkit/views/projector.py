@@ -1,0 +1,162 @@
+"""TensorBoard's embedding projector: latents with thumbnails and labels."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.tensorboard import SummaryWriter
+
+from latentkit.explain.hooks import watched
+from latentkit.protocols import Part
+from latentkit.training.base import Training
+from latentkit.views.panel import Panel, held_out
+
+MOST = 100_000
+"""Points the projector reads; it silently takes the first ones of more."""
+
+_LARGEST_SPRITE = 8192  # pixels a side
+_SMALLEST = 8  # pixels of a thumbnail that shows anything
+
+
+class Projector(Panel):
+    """Writes the latent spaces of one model for the Projector tab.
+
+    `latents` are those of validation images, `discriminator features` what its deepest layer makes
+    of them, `samples` latents of the prior with the images made of them. Each point has its image,
+    its label, its number and, where the model clusters, its cluster.
+
+    Args:
+        every: training images between writings; it is written at the end in any case, unless this
+            is 0. The files grow by some megabytes each time.
+        count: validation images, at most; and samples.
+    """
+
+    def __init__(self, every: int = 1_000_000, count: int = 1000) -> None:
+        super().__init__(every)
+        if not 2 <= count <= MOST:
+            raise ValueError(f"expected projector.count of 2 to {MOST}, got {count}")
+        self.count = count
+
+    def draw(self, board: SummaryWriter, trainer: pl.Trainer, module: Training) -> None:
+        """Writes every space that the model has."""
+        model: Any = module.portable()
+        step, device = int(module.iteration), module.device
+        images, labels = held_out(trainer, self.count)
+        columns = _columns(trainer, model, images.to(device), labels) if len(images) else {}
+        for name, points in _spaces(model, images.to(device)).items():
+            write_space(board, name, points, images, columns, step)
+        if hasattr(model, "prior"):
+            generator = torch.Generator(device).manual_seed(0)
+            z = model.prior.sample(self.count, generator=generator)
+            made = torch.cat([model.decode(some) for some in torch.split(z, 256)])
+            numbers = {"number": [str(k) for k in range(len(z))]}
+            write_space(board, "samples", z.cpu(), made.float().cpu(), numbers, step)
+
+
+def write_projector(
+    folder: str | Path,
+    latents: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    class_names: Sequence[str] = (),
+) -> int:
+    """Writes latents (N, *Z) for TensorBoard's projector, with thumbnails where they fit.
+
+    Args:
+        folder: of the event files.
+        latents: (N, *Z); of more than 100,000 a random sample is written.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,), -1 where there is none.
+        class_names: of the labels.
+
+    Returns:
+        The number of points written.
+    """
+    rows = torch.arange(len(latents))
+    if len(rows) > MOST:
+        generator = torch.Generator().manual_seed(0)
+        rows = torch.randperm(len(rows), generator=generator)[:MOST].sort().values
+    columns = {
+        "label": _names(labels[rows], class_names),
+        "number": [str(k) for k in rows.tolist()],
+    }
+    with SummaryWriter(str(folder)) as writer:
+        write_space(writer, "latents", latents[rows], images[rows], columns, 0)
+    return len(rows)
+
+
+def write_space(
+    board: SummaryWriter,
+    name: str,
+    points: Tensor,
+    images: Tensor,
+    columns: Mapping[str, Sequence[str]],
+    step: int,
+) -> None:
+    """Adds one space to a run's projector.
+
+    The projector reads no sprite larger than 8,192 pixels, so for many images the thumbnails are
+    made smaller, and left out where they would be smaller than 8 pixels.
+
+    Args:
+        board: of the run.
+        name: of the space.
+        points: (N, *Z), N of at most 100,000.
+        images: (N, C, H, W) in [0, 1].
+        columns: name -> a value of each point.
+        step: the iteration.
+    """
+    per_side = math.ceil(math.sqrt(len(points)))
+    size = min(max(images.shape[-2:]), _LARGEST_SPRITE // per_side)
+    small = functional.interpolate(images, size=(size, size)) if size >= _SMALLEST else None
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    board.add_embedding(
+        points.flatten(1),
+        metadata=rows,
+        metadata_header=list(columns),
+        label_img=small,
+        global_step=step,
+        tag=name,
+    )
+
+
+def _names(labels: Tensor, class_names: Sequence[str]) -> list[str]:
+    return [class_names[i] if 0 <= i < len(class_names) else str(i) for i in labels.tolist()]
+
+
+def _columns(
+    trainer: pl.Trainer,
+    model: Any,  # noqa: ANN401
+    images: Tensor,
+    labels: Tensor,
+) -> dict[str, list[str]]:
+    names = getattr(trainer.datamodule, "class_names", ())  # type: ignore[attr-defined]
+    columns = {"label": _names(labels, names), "number": [str(k) for k in range(len(labels))]}
+    if hasattr(model, "cluster"):
+        found = torch.cat([model.cluster(x) for x in torch.split(images, 256)])
+        columns["cluster"] = [str(k) for k in found.tolist()]
+    return columns
+
+
+def _spaces(model: Any, images: Tensor) -> dict[str, Tensor]:  # noqa: ANN401
+    """Name -> points of the images (N, D), on the CPU."""
+    if not len(images):
+        return {}
+    found, batches = {}, torch.split(images, 256)
+    if hasattr(model, "encode"):
+        found["latents"] = torch.cat([model.encode(x).flatten(1) for x in batches])
+    part = model.explainable().get("discriminator") if hasattr(model, "explainable") else None
+    if part is not None:
+        found["discriminator features"] = torch.cat([_deepest(part, x) for x in batches])
+    return {name: points.float().cpu() for name, points in found.items()}
+
+
+def _deepest(part: Part, x: Tensor) -> Tensor:
+    """What the deepest default layer makes of images, averaged over space: (N, C)."""
+    with watched(part.module, [part.layers[-1]], x) as run:
+        return run.activations[0].detach().flatten(2).mean(2)
