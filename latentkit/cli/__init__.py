@@ -21,6 +21,7 @@ from latentkit.cli import (
     generating,
     grouping,
     inverting,
+    reporting,
     walking,
 )
 from latentkit.cli.parser import Verb, call, parser_of
@@ -46,7 +47,7 @@ _VERBS: dict[str, Verb] = {
     "edit": editing.edit,
     "evaluate": evaluating.evaluate,
     "bench": benching.bench,
-    "report": evaluating.report,
+    "report": reporting.report,
     "export": evaluating.export,
 }
 

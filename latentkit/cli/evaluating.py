@@ -1,4 +1,4 @@
-"""Verbs that judge and hand on: evaluate, report, export."""
+"""Verbs that judge and hand on: evaluate, export."""
 
 from latentkit.cli.parser import Common, Split
 
@@ -50,34 +50,6 @@ def evaluate(
     settings["images_in_split"] = len(source.data.split(split))
     settings["fewer_than_all"] = "random rows, by the seed"  # wherever a count says so
     results.finish(numbers, source, **settings)
-
-
-def report(run: str, common: Common) -> None:
-    """Write one self-contained HTML page about a run or a folder of results.
-
-    The page holds the config, the metrics, the training curves, and every result.json below the
-    folder with its pictures.
-
-    Args:
-        run: a run folder, or a folder with results in it.
-        common: options of every verb.
-    """
-    from pathlib import Path
-
-    from latentkit.store import atomic
-    from latentkit.views.report import page
-
-    folder = Path(run)
-    if not folder.is_dir():
-        raise ValueError(f"expected a run folder or a folder of results, got {run}")
-    out = Path(common.out) if common.out else folder / "report.html"
-    if out.suffix not in {"", ".html"} and not out.is_dir():
-        raise ValueError(f"expected --out to be a folder or end in .html, got {out}")
-    out = out if out.suffix == ".html" else out / "report.html"
-    text = page(folder)
-    with atomic(out) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    print(out)
 
 
 def export(run: str, common: Common) -> None:

@@ -15,7 +15,6 @@ from tests.cli.mistakes import CONFIG
 
 EPOCHS, BATCHES = 8, 18  # of 64 images
 WORDS = ("--trainer.max_epochs", str(EPOCHS), "--trainer.log_every_n_steps", "2")
-WORDS += ("--quality.every", "0")  # which would take longer than the run; it has its own test
 WARMUP = 60  # iterations of 144, so that it ends within an epoch
 LONGEST = 0.05  # seconds from the wanted iteration to the kill: a few iterations, writes and all
 OFTEN = ("--checkpoints.minutes", "0.0005")  # nearly after every batch: kills hit writes, too

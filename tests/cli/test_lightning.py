@@ -11,7 +11,7 @@ from latentkit.cli import main
 from latentkit.cli.configs import config_names, find_config
 from latentkit.store import read_about
 from tests.cli.conftest import result
-from tests.cli.mistakes import CONFIG
+from tests.cli.mistakes import CONFIG, LOUD
 
 TRAINING = ["fit", "validate", "test", "predict"]
 BATCHES = 2  # an epoch of CONFIG has so many
@@ -41,6 +41,7 @@ def checkpoint(path):
 
 
 def test_a_run_folder_holds_everything(fit, configs):
+    (configs / "vae.yaml").write_text(LOUD)
     printed = fit("vae")
     run = configs / "checkpoints" / "vae" / "version_0"
     assert "run: checkpoints/vae/version_0" in printed
@@ -49,6 +50,7 @@ def test_a_run_folder_holds_everything(fit, configs):
     assert len(events) == 1
     wanted = {"config.yaml", "last.ckpt", "previous.ckpt", "model.safetensors"}
     wanted |= {"metrics.json", "health.json", "quality.json", "hparams.yaml"}
+    wanted |= {"projector_config.pbtxt", "00002"}
     assert names == wanted | events
     metrics = result(run / "metrics.json")
     assert metrics["iteration"] == BATCHES
@@ -57,7 +59,8 @@ def test_a_run_folder_holds_everything(fit, configs):
     board = EventAccumulator(str(run))
     board.Reload()
     assert "train/loss" in board.Tags()["scalars"] or "val/negative_elbo" in board.Tags()["scalars"]
-    assert {"samples", "reconstructions"} <= set(board.Tags()["images"])
+    pictures = {"samples", "reconstructions", "traversals", "interpolations", "directions"}
+    assert pictures | {"KL of each unit"} == set(board.Tags()["images"])
 
 
 def test_the_model_file_and_the_checkpoint_hold_the_same_model(fit, configs, digits):
@@ -84,9 +87,9 @@ def test_a_trained_run_is_a_model_for_the_verbs(fit, ok, configs):
     ok("reconstruct", "checkpoints/vae/version_0", "--count", 4)
     ok("sample", "checkpoints/vae/version_0/last.ckpt", "--count", 4)
     ok("export", "checkpoints/vae/version_0/last.ckpt", "--out", "v.safetensors")
-    ok("report", "checkpoints/vae/version_0")
+    ok("report", "checkpoints/vae/version_0", "--images", 30)
     page = (configs / "checkpoints/vae/version_0/report.html").read_text()
-    assert "training curves" in page
+    assert "<h3>Scores of the kept model</h3>" in page
     assert "val/negative_elbo" in page
     assert "class_path: latentkit.models.vae.VAE" in page
 
@@ -314,7 +317,7 @@ def test_options_cannot_be_abbreviated(typed, configs, command, option):
 
 def test_a_gan_counts_its_own_iterations(fit, configs):
     """Trap 4: `global_step` counts both optimizers, the files and curves do not."""
-    fit("dcgan", "--trainer.max_epochs", 3)
+    fit("dcgan", "--trainer.max_epochs", 3, "--pictures.every", 1000)
     run = configs / "checkpoints/dcgan/version_0"
     saved = checkpoint(run / "last.ckpt")
     assert int(saved["state_dict"]["iteration"]) == 3 * BATCHES
@@ -323,7 +326,7 @@ def test_a_gan_counts_its_own_iterations(fit, configs):
     board = EventAccumulator(str(run))
     board.Reload()
     steps = [event.step for event in board.Images("samples")]
-    assert steps == [BATCHES, 2 * BATCHES, 3 * BATCHES]
+    assert steps == [BATCHES, 2 * BATCHES, 3 * BATCHES]  # after 1,024, 2,048 and 3,072 images
     curve = [event.step for event in board.Scalars("val/logit_real")]
     assert curve == [k * BATCHES - 1 for k in (1, 2, 3)]
 

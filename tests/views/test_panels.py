@@ -131,7 +131,7 @@ def test_never(make, few, run, events):
 
 def test_a_resumed_run_goes_on_counting(make, few, run, trainer, tmp_path):
     panel, path = Counted(40), tmp_path / "half.ckpt"
-    stopped = trainer(callbacks=[panel, Stop(3)], enable_checkpointing=True)
+    stopped = trainer(callbacks=[panel, Stop(3)])
     stopped.fit(make("gan"), few())
     stopped.save_checkpoint(path)
     again = Counted(40)

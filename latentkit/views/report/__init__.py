@@ -1,0 +1,244 @@
+"""One self-contained HTML page about a run or a folder of results: no request leaves it."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from PIL import Image
+
+from latentkit.store import versions
+from latentkit.views.report.curves import Curve, curves
+from latentkit.views.report.latent_map import LatentMap
+from latentkit.views.report.numbers import Row, rows, text
+
+_PICTURES = {".png": "png", ".gif": "gif", ".webp": "webp"}
+_LARGE = 700_000  # bytes of a PNG from which on it is embedded as WebP
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture inside the page.
+
+    Attributes:
+        source: a `data:` address.
+        alt: what it shows, in words.
+    """
+
+    source: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training left.
+
+    Attributes:
+        name: of its folder.
+        metrics: of the best model.
+        curves: logged during training.
+        health: findings in plain words; None where nothing was watched.
+        config: the text of config.yaml.
+        about: settings and where they came from, line by line.
+    """
+
+    name: str
+    metrics: list[Row]
+    curves: list[Curve]
+    health: list[str] | None
+    config: str
+    about: list[Row]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one call of a verb left.
+
+    Attributes:
+        verb: its name.
+        place: of its folder.
+        numbers: that it found.
+        settings: that they depend on, in one line.
+        pictures: that it drew.
+        raw: the numbers as they are.
+    """
+
+    verb: str
+    place: str
+    numbers: list[Row]
+    settings: str
+    pictures: list[Picture]
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+def page(folder: Path, explored: LatentMap | None = None) -> str:
+    """Builds the page.
+
+    Args:
+        folder: a run folder, or any folder with runs and results in it.
+        explored: the map of the run's latents; None for a page without.
+
+    Returns:
+        The HTML text, with all pictures inside.
+
+    Raises:
+        ValueError: the folder holds nothing to report, or a file in it is damaged.
+    """
+    found, results = list(_runs(folder)), list(_results(folder))
+    if not found and not results:
+        raise ValueError(
+            f"nothing to report in {folder}: no config.yaml, metrics.json or result.json"
+        )
+    environment = Environment(
+        loader=PackageLoader("latentkit.views.report", "."), autoescape=True, trim_blocks=True
+    )
+    environment.policies["json.dumps_kwargs"] = {}  # the first of each menu is shown first
+    drawn = {
+        "title": folder.resolve().name if not found else _title(folder),
+        "runs": found,
+        "explored": explored and _for_page(explored),
+        "clusters": explored.clusters if explored else [],
+        "notes": explored.notes if explored else [],
+        "sprite": explored and _address(explored.sprite, "webp"),
+        "shown": explored and {"tile": explored.tile, "columns": explored.columns},
+        "directions": [r for r in results if r.verb == "explain" and "names" in r.raw],
+        "results": [r for r in results if not (r.verb == "explain" and "names" in r.raw)],
+        "versions": versions(),
+        "verdict": _verdict,
+    }
+    return environment.get_template("page.html").render(drawn)
+
+
+def _title(folder: Path) -> str:
+    run = folder.resolve()
+    return f"{run.parent.name}, {run.name}" if run.name.startswith("version_") else run.name
+
+
+def _runs(folder: Path) -> Iterator[Run]:
+    """`folder` and every run below it."""
+    places = sorted({folder, *(p.parent for p in folder.rglob("config.yaml"))})
+    for place in places:
+        metrics, config = place / "metrics.json", place / "config.yaml"
+        if not metrics.is_file() and not config.is_file():
+            continue
+        yield Run(
+            name=str(place.relative_to(folder)) if place != folder else place.resolve().name,
+            metrics=rows(_read(metrics)) if metrics.is_file() else [],
+            curves=curves(place),
+            health=_health(place / "health.json"),
+            config=config.read_text() if config.is_file() else "",
+            about=list(_about(place)),
+        )
+
+
+def _health(path: Path) -> list[str] | None:
+    """What rang, in the words of the alarm; and what cleared again."""
+    if not path.is_file():
+        return None
+    said = []
+    for alarm in _read(path).get("alarms", []):
+        when = f"At iteration {alarm['iteration']}: {alarm['text']}"
+        gone = alarm.get("cleared")
+        said.append(when if gone is None else f"{when} It cleared at iteration {gone}.")
+    return said
+
+
+def _about(run: Path) -> Iterator[Row]:
+    """Where the run's model comes from."""
+    from latentkit.store import MODEL_FILE, fingerprint, load, read_about
+
+    if not (run / MODEL_FILE).is_file():
+        return
+    about, model = read_about(run), load(run)
+    yield Row("model", f"{type(model).__module__}.{type(model).__qualname__}", "")
+    if hasattr(model, "parameters"):
+        yield Row("parameters", f"{sum(p.numel() for p in model.parameters()):,}", "")
+    yield Row("fingerprint", fingerprint(model), "")
+    yield Row("command", f"latentkit fit --config {about.get('config', run.name)}.yaml", "")
+    wanted = ("objective", "seed", "iteration", "input_shape", "data", "training", "versions")
+    yield from rows({key: about[key] for key in wanted if key in about})
+
+
+def _results(folder: Path) -> Iterator[Result]:
+    for path in sorted(folder.rglob("*.json")):
+        content = _read(path)
+        if "verb" not in content:
+            continue
+        numbers = content.get("numbers", {})
+        settings = {"model": content.get("model"), "fingerprint": content.get("fingerprint")}
+        settings |= content.get("settings", {})
+        said = "; ".join(f"{k} {text(v)}" for k, v in settings.items() if v not in (None, ""))
+        yield Result(
+            verb=str(content["verb"]),
+            place=str(path.parent.relative_to(folder)),
+            numbers=rows(numbers),
+            settings=said,
+            pictures=list(_pictures(path.parent, content)),
+            raw=numbers,
+        )
+
+
+def _pictures(folder: Path, content: Mapping[str, Any]) -> Iterator[Picture]:
+    names = (content.get("numbers") or {}).get("names") or []
+    for file in content.get("files", []):
+        path = folder / Path(str(file)).name  # nothing from outside the folder
+        if path.suffix in _PICTURES and path.is_file():
+            yield Picture(_embedded(path), _alt(str(content["verb"]), path.stem, names))
+
+
+def _alt(verb: str, stem: str, names: Sequence[str]) -> str:
+    """A text in the place of the picture, for those who cannot see it."""
+    known = {
+        "sample": "A grid of images generated from samples of the prior",
+        "reconstruct": "Rows of test images, each above its reconstructions",
+        "cluster": "Scatter of latents, coloured by cluster",
+        "interpolate": "Strips of images from one image to another",
+        "mix": "A grid of images that mix the styles of others",
+        "explain": "Directions: walk, effect, readings and use, on one scale",
+    }
+    number = stem.rpartition("direction_")[2]
+    if verb == "explain" and number.isdigit() and int(number) <= len(names):
+        return f"{names[int(number) - 1]}: walk, effect, readings and use, image by image"
+    return known.get(verb, f"picture of {verb}: {stem}")
+
+
+def _embedded(path: Path) -> str:
+    content, kind = path.read_bytes(), _PICTURES[path.suffix]
+    if kind == "png" and len(content) > _LARGE:
+        buffer = io.BytesIO()
+        Image.open(path).convert("RGB").save(buffer, format="WEBP", quality=90)
+        content, kind = buffer.getvalue(), "webp"
+    return _address(content, kind)
+
+
+def _address(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _for_page(explored: LatentMap) -> dict[str, Any]:
+    """What the page's script reads."""
+    content = asdict(explored)
+    return {key: content[key] for key in ("places", "groups", "columns", "tile")}
+
+
+def _verdict(result: Result, k: int) -> list[tuple[str, bool]]:
+    """How far each reading of direction k can be trusted, and whether at all."""
+    said = []
+    for question, told in result.raw.get("retrieval", {}).items():
+        share, chance = told["per_direction"][k], told["chance"]
+        trusted = told["interval"][0] > chance and share > chance
+        words = f"{question} told from the other directions in {share:.0%} (chance {chance:.0%})"
+        said.append((words, trusted))
+    return said
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    return content if isinstance(content, dict) else {}

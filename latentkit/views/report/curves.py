@@ -1,0 +1,71 @@
+"""Training curves as SVG that takes its colours from the page."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+_WIDTH, _HEIGHT, _MOST = 300.0, 110.0, 300  # of the drawing; points of a curve
+_NONE = {"epoch", "hp_metric"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One logged number over the iterations.
+
+    Attributes:
+        name: its tag.
+        path: the `d` of an SVG path in a box of 300 x 110, one piece for each run of finite values.
+        last: the latest value.
+        low: the least finite value, at the bottom of the box.
+        high: the largest, at its top.
+        first_step: where it begins, on the left.
+        last_step: where it ends, on the right.
+    """
+
+    name: str
+    path: str
+    last: float
+    low: float
+    high: float
+    first_step: int
+    last_step: int
+
+
+def curves(run: Path) -> list[Curve]:
+    """Every scalar in a run's event files; those that were logged once are no curve."""
+    events = EventAccumulator(str(run), size_guidance={"scalars": 2000})
+    events.Reload()
+    tags = [t for t in events.Tags()["scalars"] if t not in _NONE and not t.startswith("final/")]
+    return list(_drawn(events, tags))
+
+
+def _drawn(events: EventAccumulator, tags: Sequence[str]) -> Iterator[Curve]:
+    for tag in tags:
+        points = [(p.step, p.value) for p in events.Scalars(tag)]
+        if len(points) > 1:
+            found = drawn(tag, points)
+            if found is not None:
+                yield found
+
+
+def drawn(name: str, points: Sequence[tuple[int, float]]) -> Curve | None:
+    """The curve through points (step, value); None if no value is finite."""
+    points = [*points[: -1 : -(-len(points) // _MOST)], points[-1]]
+    values = [v for _, v in points if isfinite(v)]
+    if not values:
+        return None
+    low, high = min(values), max(values)
+    start, end = points[0][0], points[-1][0]
+    parts, move = [], "M"
+    for step, value in points:
+        if not isfinite(value):
+            move = "M"
+            continue
+        x = _WIDTH * (step - start) / max(end - start, 1)
+        y = _HEIGHT * (1 - (value - low) / (high - low)) if high > low else _HEIGHT / 2
+        parts.append(f"{move}{x:.1f} {y:.1f}")
+        move = "L"
+    return Curve(name, "".join(parts), points[-1][1], low, high, start, end)

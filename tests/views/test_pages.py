@@ -1,0 +1,146 @@
+"""The report of a trained run, in a browser without a network: light, dark, on a phone, by key."""
+
+import re
+
+import pytest
+import torch
+
+from latentkit.cli import main
+from latentkit.training import classifier
+from tests.cli.mistakes import LOUD
+from tests.views.browser import opened
+
+SIZES = {"wide": (1200, 900), "phone": (390, 800)}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A ClusterGAN of digits, trained for a moment, and its report."""
+    folder = tmp_path_factory.mktemp("run")
+    config = LOUD.replace("training.vae.VAE", "training.clustergan.ClusterGAN")
+    config = config.replace("models.vae.VAE", "models.clustergan.ClusterGAN")
+    (folder / "clustergan.yaml").write_text(config.replace("latent_dim: 2, ", ""))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(classifier, "_STEPS", 10)
+        assert main(["fit", "--config", "clustergan.yaml"]) == 0
+        made = folder / "checkpoints/clustergan/version_0"
+        assert main(["report", str(made), "--images", "60"]) == 0
+    return made
+
+
+@pytest.fixture
+def show(run):
+    """Opens the report; afterwards there was no error and no request."""
+
+    def visit(size="wide", scheme="light"):
+        width, height = SIZES[size]
+        return opened(viewport={"width": width, "height": height}, color_scheme=scheme)
+
+    return visit
+
+
+def load(watched, run):
+    watched.page.goto((run / "report.html").as_uri())
+    watched.page.wait_for_function("document.querySelectorAll('#legend li').length > 0")
+    return watched.page
+
+
+def test_everything_is_in_one_file(run):
+    text = (run / "report.html").read_text()
+    assert len(text) < 10_000_000
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", text)
+    assert "http" not in re.sub(r"data:[^\"')]*", "", text)
+    for title in ("Training", "Latent map", "Clusters", "Directions", "Results", "Provenance"):
+        assert f"<h2>{title}</h2>" in text
+    for verb in ("sample", "reconstruct", "evaluate"):
+        assert f"<h3>{verb}" in text
+    assert "encoder_acc" in text
+    assert "class_path: latentkit.models.clustergan.ClusterGAN" in text
+
+
+def test_a_second_report_looks_at_nothing_again(run, capsys):
+    before = (run / "report/evaluate/result.json").stat().st_mtime_ns
+    assert main(["report", str(run), "--images", "60"]) == 0
+    assert (run / "report/evaluate/result.json").stat().st_mtime_ns == before
+    assert "report: evaluate" not in capsys.readouterr().err
+
+
+def test_another_model_is_looked_at_anew(run, capsys):
+    path = run / "report/sample/result.json"
+    text = path.read_text()
+    path.write_text(re.sub(r'"fingerprint": "\w+"', '"fingerprint": "another"', text))
+    assert main(["report", str(run), "--images", "60"]) == 0
+    said = capsys.readouterr().err
+    assert "report: sample" in said
+    assert "report: evaluate" not in said
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_cut_off_and_nothing_leaves(run, show, size, scheme):
+    with show(size, scheme) as watched:
+        page = load(watched, run)
+        wide = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+        assert page.evaluate(wide)
+        assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        assert page.evaluate("[...document.images].every(i => i.alt.length > 10)")
+        ink, paper = (
+            page.evaluate(f"getComputedStyle(document.body).{k}")
+            for k in ("color", "backgroundColor")
+        )
+        brightness = [sum(map(int, re.findall(r"\d+", c)[:3])) for c in (ink, paper)]
+        assert (brightness[0] < brightness[1]) == (scheme == "light")
+        assert abs(brightness[0] - brightness[1]) > 400
+        assert watched.errors == []
+        assert watched.outside == []
+
+
+def coloured(page):
+    """Share of the map that is painted."""
+    return page.evaluate(
+        """() => {
+          const canvas = document.getElementById("points");
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          return data.filter((v, k) => k % 4 == 3 && v).length / (data.length / 4);
+        }"""
+    )
+
+
+def test_the_map_by_keys(run, show):
+    with show() as watched:
+        page = load(watched, run)
+        assert 0.001 < coloured(page) < 0.5
+        page.locator("#points").focus()
+        page.keyboard.press("ArrowRight")
+        first = page.locator("#said").inner_text()
+        assert re.fullmatch(r"image 0, label \d.*, cluster \d", first)
+        seen = {first}
+        for key in ("Left", "Up", "Right", "Down"):
+            page.keyboard.press(f"Arrow{key}")
+            seen.add(page.locator("#said").inner_text())
+        assert len(seen) > 2
+        assert page.locator("#card").is_visible()
+        page.keyboard.press("Escape")
+        assert not page.locator("#card").is_visible()
+        assert watched.errors == []
+
+
+def test_the_map_by_mouse_and_menus(run, show):
+    with show() as watched:
+        page = load(watched, run)
+        assert page.locator("#group").input_value() == "label"
+        digits = page.locator("#legend li").count()
+        page.select_option("#group", "cluster")
+        assert page.locator("#legend li").count() <= 10 <= digits
+        page.select_option("#projection", "t-SNE")
+        page.locator("#points").scroll_into_view_if_needed()
+        box = page.locator("#points").bounding_box()
+        steps = torch.linspace(0.02, 0.98, 25).tolist()
+        for x, y in ((x, y) for x in steps for y in steps):
+            page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+            if page.locator("#card").is_visible():
+                break
+        assert page.locator("#card").is_visible()
+        assert page.locator("#face").bounding_box()["width"] > 50
+        assert watched.errors == []
