@@ -48,6 +48,7 @@ _VERBS: dict[str, Verb] = {
     "evaluate": evaluating.evaluate,
     "bench": benching.bench,
     "report": reporting.report,
+    "compare": reporting.compare,
     "export": evaluating.export,
 }
 

@@ -109,7 +109,7 @@ def _draw(
         panel = Panel(walks[k], {q: m[k] for q, m in shown.items()}, limits)
         rows = [f"image {i + 1}" for i in range(len(walks[k]))]
         picture = atlas(panel, rows, name, notes[k + 1])
-        results.figure(picture, results.path(f"direction_{k + 1}.png"))
+        results.figure(picture, results.path(f"direction_{k + 1}{results.main.suffix}"))
 
 
 def _verdict(told: Retrieval) -> str:

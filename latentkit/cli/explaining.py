@@ -114,13 +114,13 @@ def explain(  # noqa: PLR0913  (one parameter an option)
             generator; or a class activation map (of scores: hires-cam is the default).
         layer: of a class activation map, a dotted name (default, and in a network without it: the
             earliest stage).
-        images: rows of the pictures.
+        images: rows of the pictures (.png; .svg or .pdf if --out ends in it).
         step: how far to walk, in standard deviations along the direction.
         data: a data YAML, a folder of images or an .npz, instead of the model's own data.
     """
     from latentkit.cli.atlas import MEASURED, explain_directions
     from latentkit.cli.readings import Reader
-    from latentkit.cli.results import Results
+    from latentkit.cli.results import FIGURE, Results
     from latentkit.cli.scored import explain_scores
     from latentkit.cli.search import find_directions
     from latentkit.cli.sources import at_least, open_source
@@ -134,7 +134,7 @@ def explain(  # noqa: PLR0913  (one parameter an option)
         raise ValueError(f"expected --step above 0, got {step}")
     if score is not None and (method == "pattern" or method == "natural"):
         raise ValueError(f"--method {method} is for directions: take hires-cam for --score")
-    results, source = Results("explain", common), open_source(model, common, data)
+    results, source = Results("explain", common, FIGURE), open_source(model, common, data)
     if score is not None and method != "pattern" and method != "natural":
         explain_scores(results, source, score, method or "hires-cam", layer, images)
         return

@@ -24,7 +24,7 @@ def explore(run: str, common: Common, data: str | None, count: int) -> LatentMap
     source, folder = open_source(run, common, data), Path(run) / "report"
     for name, verb in _verbs(source, data, count).items():
         place = folder / name
-        if _fingerprint(place / "result.json") != source.fingerprint:
+        if not _known(place / "result.json", source, count if name == "evaluate" else None):
             print(f"report: {name}", file=sys.stderr, flush=True)
             with redirect_stdout(io.StringIO()):
                 verb(Common(str(place), common.seed, common.device))
@@ -50,13 +50,14 @@ def _verbs(source: Source, data: str | None, count: int) -> dict[str, Callable[[
     return found
 
 
-def _fingerprint(path: Path) -> str | None:
-    """Of the model that a result is about; None if there is no result."""
+def _known(path: Path, source: Source, limit: int | None) -> bool:
+    """Whether there is a result about this model, of as many images."""
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return content.get("fingerprint") if isinstance(content, dict) else None
+        same = content["fingerprint"] == source.fingerprint
+        return same and limit in {None, content["settings"]["limit"]}
+    except (OSError, ValueError, TypeError, KeyError):  # none, or a damaged one
+        return False
 
 
 def _map(source: Source, count: int, seed: int) -> LatentMap:

@@ -17,7 +17,8 @@ def cluster(
 ) -> None:
     """Cluster a data set in latent space, and score it against labels where there are any.
 
-    Writes a map (.png) and the assignments (.npz: cluster, label, z; cluster -1 is noise).
+    Writes a map (.png; .svg or .pdf if --out ends in it) and the assignments (.npz: cluster, label,
+    z; cluster -1 is noise).
 
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
@@ -31,11 +32,11 @@ def cluster(
         limit: only the first so many.
     """
     from latentkit.cli.clusters import agreement, drawn, find, flat_map, number, quality
-    from latentkit.cli.results import Results
+    from latentkit.cli.results import FIGURE, Results
     from latentkit.cli.sources import at_least, open_source
 
     at_least(1, clusters=clusters if isinstance(clusters, int) else None, limit=limit)
-    results, source = Results("cluster", common), open_source(model, common, data)
+    results, source = Results("cluster", common, FIGURE), open_source(model, common, data)
     source.require("encode")
     images, labels = source.images(split, limit)
     latents = source.encode(images).flatten(1)

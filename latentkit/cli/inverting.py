@@ -41,12 +41,12 @@ def invert(  # noqa: PLR0913  (one parameter an option)
     import numpy as np
 
     from latentkit.cli.inversions import Search, choose_images, judge, numbers_of, picture
-    from latentkit.cli.results import Results
+    from latentkit.cli.results import FIGURE, Results
     from latentkit.cli.sources import at_least, open_source
 
     at_least(0, steps=steps, reference=reference)
     at_least(1, count=count, starts=starts)
-    results, source = Results("invert", common), open_source(model, common, data)
+    results, source = Results("invert", common, FIGURE), open_source(model, common, data)
     source.require("decode")
     originals, names = choose_images(source, images, split, count)
     search = Search(steps, starts, common.seed, features, prior_weight)

@@ -98,11 +98,12 @@ def _add(
     positional: bool,
 ) -> None:
     text = " ".join(text.split())
-    if positional:
-        parser.add_argument(name, type=kind, help=text)
-        return
     settings: dict[str, Any] = {"help": text}
     item = _list_item(kind)
+    if positional:
+        several = {"type": item, "nargs": "+"} if item else {"type": kind}
+        parser.add_argument(name, **settings, **several)
+        return
     settings |= {"type": item, "nargs": "+"} if item else {"type": _without_none(kind)}
     required = default is inspect.Parameter.empty
     settings |= {"required": True} if required else {"default": default}

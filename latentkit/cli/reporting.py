@@ -38,3 +38,35 @@ def report(run: str, common: Common, *, data: str | None = None, images: int = 1
     with atomic(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(out)
+
+
+def compare(
+    runs: list[str], common: Common, *, data: str | None = None, images: int = 1000
+) -> None:
+    """Compare runs side by side: numbers, samples, reconstructions and latent spaces.
+
+    Every model is evaluated on the same test images, its generated images in the features of the
+    same classifier of the labels, where there are any. Samples come from the same seed, and
+    reconstructions are of the same images. How alike two latent spaces are is said by debiased CKA
+    and by the fit of the best rotation. Writes one page (.html) and one JSON.
+
+    Args:
+        runs: two models or more: run folders, model files, .ckpt or package.module:factory.
+        common: options of every verb.
+        data: a data YAML, a folder of images or an .npz, instead of the models' own data.
+        images: test images to look at, drawn at random.
+    """
+    from latentkit.cli.comparing import compared, sources_of
+    from latentkit.cli.results import Results
+    from latentkit.cli.sources import at_least
+    from latentkit.views.comparison import comparison
+
+    at_least(20, images=images)
+    if len(runs) < 2:
+        raise ValueError(f"expected two runs or more to compare, got {len(runs)}")
+    results = Results("compare", common, (".html",))
+    sources = sources_of(runs, common, data)
+    sides, alike, settings = compared(sources, common, data, images)
+    results.text(comparison(sides, alike, settings))
+    numbers = {s.name: {"fingerprint": s.fingerprint, **s.numbers} for s in sides}
+    results.finish({"runs": numbers, "latent_spaces": alike}, **settings)

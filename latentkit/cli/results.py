@@ -16,6 +16,11 @@ from latentkit.cli.sources import Source
 from latentkit.store import atomic, versions, write_json
 from latentkit.views.figures import enlarged, to_pil
 
+FIGURE = (".png", ".svg", ".pdf")
+"""Endings of a picture that is drawn, not made of pixels alone."""
+
+_DPI = 200  # of a .png, and of the images inside the others: enough for print
+
 
 class Results:
     """The output folder of one call of a verb.
@@ -57,10 +62,20 @@ class Results:
         self._save(to_pil(enlarged(grid)), path or self.main)
 
     def figure(self, figure: Figure, path: Path | None = None) -> None:
-        """Writes a matplotlib figure."""
+        """Writes a matplotlib figure; without a date, so that a second call writes the same."""
+        path = path or self.main
+        dates = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+        with atomic(path) as temporary:
+            figure.savefig(
+                temporary, dpi=_DPI, bbox_inches="tight", metadata=dates.get(path.suffix)
+            )
+        self.files.append(path.name)
+
+    def text(self, content: str, path: Path | None = None) -> None:
+        """Writes a text."""
         path = path or self.main
         with atomic(path) as temporary:
-            figure.savefig(temporary, dpi=120, bbox_inches="tight")
+            temporary.write_text(content, encoding="utf-8")
         self.files.append(path.name)
 
     def animation(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib import colormaps
+from matplotlib import color_sequences, colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -129,7 +129,10 @@ def cluster_map(
 
 
 def palette(count: int) -> list[Any]:
-    """Colours that stay apart: matplotlib's ten, or evenly spaced hues for more."""
+    """Colours that the colour-blind can tell apart: Petroff's ten, or places of viridis for more.
+
+    Petroff, "Accessible Color Sequences for Data Visualization", 2021 (arXiv 2107.02270).
+    """
     if count <= 10:
-        return [colormaps["tab10"](i) for i in range(count)]
-    return [colormaps["turbo"](i / (count - 1)) for i in range(count)]
+        return list(color_sequences["petroff10"])[:count]
+    return [colormaps["viridis"](i / (count - 1)) for i in range(count)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 import latentkit
@@ -21,6 +22,7 @@ from latentkit.views.figures import (
     to_pil,
     with_parents,
 )
+from tests.explain.test_overlay import JUST_NOTICEABLE, SEEN_BY, seen
 
 
 def numbered(n, *shape):
@@ -122,6 +124,16 @@ def test_noise_is_grey_and_behind():
 def test_colours_of_a_palette_differ(count):
     colours = palette(count)
     assert len(colours) == len(set(colours)) == count
+
+
+@pytest.mark.parametrize("eye", SEEN_BY)
+def test_everyone_can_tell_the_colours_apart(eye):
+    rgb = torch.tensor([to_rgb(c) for c in palette(10)], dtype=torch.double)
+    apart = torch.pdist(seen(rgb, eye))
+    assert apart.min() > 3 * JUST_NOTICEABLE
+    rainbow = torch.tensor([to_rgb(f"C{k}") for k in range(10)], dtype=torch.double)
+    if eye != "everyone":  # matplotlib's own ten would fail
+        assert torch.pdist(seen(rainbow, eye)).min() < apart.min()
 
 
 def test_figures_are_no_pyplot_figures(tmp_path):

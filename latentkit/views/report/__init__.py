@@ -16,7 +16,7 @@ from latentkit.views.report.curves import Curve, curves
 from latentkit.views.report.latent_map import LatentMap
 from latentkit.views.report.numbers import Row, rows, text
 
-_PICTURES = {".png": "png", ".gif": "gif", ".webp": "webp"}
+_PICTURES = {".png": "png", ".gif": "gif", ".webp": "webp", ".svg": "svg+xml"}
 _LARGE = 700_000  # bytes of a PNG from which on it is embedded as WebP
 
 

@@ -1,0 +1,90 @@
+"""One self-contained page about several runs side by side."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from torch import Tensor
+
+from latentkit.store import versions
+from latentkit.views.figures import alternate, enlarged, grid, to_pil
+from latentkit.views.report.numbers import Row, rows, text
+
+_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the runs.
+
+    Attributes:
+        name: as the user gave it.
+        fingerprint: of its model.
+        numbers: that `latentkit evaluate` found.
+        settings: that they depend on.
+        images: (N, C, H, W), the same for all runs.
+        samples: (N, C, H, W) from the same seed; None without a prior.
+        rebuilt: reconstructions of the images; None without an encoder.
+    """
+
+    name: str
+    fingerprint: str
+    numbers: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    images: Tensor
+    samples: Tensor | None
+    rebuilt: Tensor | None
+
+
+def comparison(
+    sides: Sequence[Side],
+    alike: Mapping[str, Mapping[str, float]],
+    settings: Mapping[str, Any],
+) -> str:
+    """Builds the page.
+
+    Args:
+        sides: the runs.
+        alike: for each pair of runs that encode, how alike their latent spaces are.
+        settings: of the comparison.
+    """
+    environment = Environment(
+        loader=PackageLoader("latentkit.views.report", "."), autoescape=True, trim_blocks=True
+    )
+    drawn = {
+        "sides": [{"name": s.name, "fingerprint": s.fingerprint} for s in sides],
+        "table": beside([rows(s.numbers) for s in sides]),
+        "pictures": [
+            {
+                "name": s.name,
+                "samples": s.samples is not None and _address(grid(s.samples, _COLUMNS)),
+                "rebuilt": s.rebuilt is not None
+                and _address(grid(alternate(s.images, s.rebuilt), _COLUMNS)),
+            }
+            for s in sides
+        ],
+        "alike": alike,
+        "how": [
+            {"name": s.name, "settings": "; ".join(f"{k} {text(v)}" for k, v in s.settings.items())}
+            for s in sides
+        ],
+        "images": settings["images"],
+        "versions": versions(),
+    }
+    return environment.get_template("compare.html").render(drawn)
+
+
+def beside(tables: Sequence[Sequence[Row]]) -> list[tuple[str, list[Row | None]]]:
+    """Name -> the row of each table, None where it has none; in the order of their appearance."""
+    names = dict.fromkeys(row.name for table in tables for row in table)
+    found = [{row.name: row for row in table} for table in tables]
+    return [(name, [table.get(name) for table in found]) for name in names]
+
+
+def _address(picture: Tensor) -> str:
+    buffer = io.BytesIO()
+    to_pil(enlarged(picture.clamp(0, 1), 480)).save(buffer, format="PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
