@@ -18,7 +18,7 @@ from latentkit.training.watch import boards, judged
 
 QUALITY_FILE = "quality.json"
 _FEWEST = 64  # images that are worth a number: the features are about as many
-_REBUILT = 128  # images whose reconstruction is compared: the window is slow
+_REBUILT = 64  # images whose reconstruction is compared: the window is slow
 
 
 class Quality(pl.Callback):
@@ -43,7 +43,7 @@ class Quality(pl.Callback):
             time, so the numbers would not compare.
     """
 
-    def __init__(self, every: int = 1, count: int = 1000, features: str | None = None) -> None:
+    def __init__(self, every: int = 1, count: int = 500, features: str | None = None) -> None:
         if every < 0 or count < _FEWEST:
             raise ValueError(
                 f"expected quality.every of 0 or more and quality.count of {_FEWEST} or more, got "

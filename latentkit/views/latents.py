@@ -28,7 +28,7 @@ class Latents(Panel):
         units: that have a histogram of their own: the first ones.
     """
 
-    def __init__(self, every: int = 20_000, count: int = 1000, units: int = 8) -> None:
+    def __init__(self, every: int = 50_000, count: int = 500, units: int = 8) -> None:
         super().__init__(every)
         if count < 2 or units < 0:
             raise ValueError(
@@ -44,19 +44,27 @@ class Latents(Panel):
         if not hasattr(model, "encode") or not len(images):
             return
         step, batches = int(module.iteration), torch.split(images.to(module.device), _BATCH)
-        z = torch.cat([model.encode(x) for x in batches]).flatten(1).float().cpu()
+        z, kl = _read(model, batches)
         if z.isfinite().all():  # TensorBoard refuses others
             board.add_histogram("latents/all units", z, step)
             for unit in range(min(self.units, z.shape[1])):
                 board.add_histogram(f"latents/unit {unit}", z[:, unit], step)
-        if hasattr(model, "posterior"):
-            kl = torch.cat([kl_to_standard_normal(*model.posterior(x)) for x in batches])
-            board.add_image("KL of each unit", rendered(kl_bars(kl.mean(0).cpu())), step)
+        if kl is not None:
+            board.add_image("KL of each unit", rendered(kl_bars(kl.mean(0))), step)
         if hasattr(model, "cluster") and (labels >= 0).any():
             clusters = torch.cat([model.cluster(x) for x in batches]).cpu()
             names = getattr(trainer.datamodule, "class_names", ())  # type: ignore[attr-defined]
             figure = confusion(clusters, labels, names, int(model.classes))
             board.add_image("clusters and labels", rendered(figure), step)
+
+
+def _read(model: Any, batches: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:  # noqa: ANN401
+    """Latents (N, D) of images and, of a VAE, the KL of each unit (N, D), on the CPU."""
+    if not hasattr(model, "posterior"):
+        return torch.cat([model.encode(x) for x in batches]).flatten(1).float().cpu(), None
+    found = [model.posterior(x) for x in batches]
+    kl = torch.cat([kl_to_standard_normal(*parts) for parts in found])
+    return torch.cat([mean for mean, _ in found]).float().cpu(), kl.float().cpu()
 
 
 def kl_bars(kl: Tensor) -> Figure:

@@ -34,7 +34,7 @@ class Pictures(Panel):
         count: images in each grid.
     """
 
-    def __init__(self, every: int = 20_000, count: int = 32) -> None:
+    def __init__(self, every: int = 50_000, count: int = 32) -> None:
         super().__init__(every)
         if count < 1:
             raise ValueError(f"expected pictures.count of 1 or more, got {count}")
@@ -72,7 +72,7 @@ class Walks(Panel):
         pairs: of images interpolated between.
     """
 
-    def __init__(self, every: int = 50_000, units: int = 8, pairs: int = 4) -> None:
+    def __init__(self, every: int = 100_000, units: int = 8, pairs: int = 4) -> None:
         super().__init__(every)
         if units < 1 or pairs < 1:
             raise ValueError(

@@ -75,7 +75,7 @@ async function draw() {
   if (!names.length) {
     document.body.replaceChildren(element("p", {
       textContent: "No directions were logged yet: they come with the option atlases of " +
-        "latentkit fit, every 200,000 training images and at the end.",
+        "latentkit fit, every 250,000 training images and at the end.",
     }));
     return;
   }
