@@ -126,6 +126,8 @@ def encode(
     latents = source.encode(images)
     results.arrays(z=latents.numpy(), y=labels.numpy())
     if projector is not None:
-        write_projector(projector, latents, images, labels, source.data.class_names)
+        count = write_projector(projector, latents, images, labels, source.data.class_names)
+        if count < len(latents):
+            print(f"the projector shows a random {count:,} of {len(latents):,} latents")
         print(f"tensorboard --logdir {projector}")
     results.finish({"latents": len(latents), "shape": list(latents.shape[1:])}, source, split=split)
