@@ -2,9 +2,12 @@
 
 import io
 import json
+import re
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from latentkit.training.classifier import has_classes
 from latentkit.views.comparison import Side
 
 _SHOWN = 16  # samples and reconstructions
+_OWN = re.compile(r"_encoder\d+(_|$)")  # in the name of a number: measured in the own encoder
 
 
 def sources_of(runs: list[str], common: Common, data: str | None) -> list[Source]:
@@ -49,11 +53,13 @@ def sources_of(runs: list[str], common: Common, data: str | None) -> list[Source
 
 
 def compared(
-    sources: list[Source], common: Common, data: str | None, count: int
+    sources: list[Source], common: Common, data: str | None, count: int, features: str | None
 ) -> tuple[list[Side], dict[str, dict[str, float]], dict[str, Any]]:
     """One side a model; how alike each two latent spaces are; and the settings."""
     images = sources[0].sample("test", count, common.seed)[0]
-    sides = [_side(source, images, common, data, count) for source in sources]
+    shown = images[torch.linspace(0, len(images) - 1, min(_SHOWN, len(images))).long()]
+    look = partial(_evaluated, common=common, data=data, count=count, features=features)
+    sides = [_side(source, shown, common, look) for source in sources]
     latents = {s.name: s.encode(images).flatten(1) for s in sources if hasattr(s.model, "encode")}
     alike = {
         f"{a}, {b}": {"cka": cka(x, y), "rotation": rotation_fit(x, y)}
@@ -69,29 +75,38 @@ def _one(a: ImageData, b: ImageData) -> bool:
     return sizes[0] == sizes[1] and torch.equal(*first)
 
 
-def _side(source: Source, images: Tensor, common: Common, data: str | None, count: int) -> Side:
+def _side(
+    source: Source,
+    images: Tensor,
+    common: Common,
+    look: Callable[[Source], tuple[dict[str, Any], dict[str, Any]]],
+) -> Side:
     print(f"compare: {source.name}", file=sys.stderr, flush=True)
     model, samples, rebuilt = source.model, None, None
     decodes = hasattr(model, "decode")
     if decodes and hasattr(model, "prior"):
         samples = source.decode(source.prior_sample(_SHOWN, common.seed))
     if decodes and hasattr(model, "encode"):
-        rebuilt = source.decode(source.encode(images[:_SHOWN]))
-    numbers, settings = _evaluated(source, common, data, count)
-    return Side(
-        source.name, source.fingerprint, numbers, settings, images[:_SHOWN], samples, rebuilt
-    )
+        rebuilt = source.decode(source.encode(images))
+    numbers, settings = look(source)
+    return Side(source.name, source.fingerprint, numbers, settings, images, samples, rebuilt)
 
 
 def _evaluated(
-    source: Source, common: Common, data: str | None, count: int
+    source: Source, common: Common, data: str | None, count: int, features: str | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `latentkit evaluate` says; of generated images in features that all models share."""
+    """What `latentkit evaluate` says, without what is in the features of the model's own encoder.
+
+    Every model has another encoder, so such numbers would not compare.
+    """
     generates = hasattr(source.model, "decode") and hasattr(source.model, "prior")
-    features = "classifier" if generates and has_classes(source.data) else None
+    if features is None and generates and has_classes(source.data):
+        features = "classifier"
+    features = features if generates else None
     with tempfile.TemporaryDirectory() as folder:
         quiet = Common(folder, common.seed, common.device)
         with redirect_stdout(io.StringIO()):
             evaluate(source.name, quiet, data=data, limit=count, features=features)
         content = json.loads((Path(folder) / "result.json").read_text())
-    return content["numbers"], content["settings"]
+    kept = {k: v for k, v in content["numbers"].items() if not _OWN.search(k)}
+    return kept, content["settings"]

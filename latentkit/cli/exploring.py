@@ -5,7 +5,9 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 
@@ -16,22 +18,48 @@ from latentkit.cli.parser import Common
 from latentkit.cli.progress import stage
 from latentkit.cli.sources import Source, open_source
 from latentkit.latent.cluster import Clustering, kmeans
+from latentkit.store import write_json
 from latentkit.views.report.latent_map import LatentMap, latent_map
 
+T = TypeVar("T")
+Key: TypeAlias = dict[str, Any]
+_KEY = "looked_at.json"  # what a result was made of
 
-def explore(run: str, common: Common, data: str | None, count: int) -> LatentMap | None:
-    """Runs the verbs that apply and are missing; gives the map, of a model that encodes."""
+
+def explore(
+    run: str, common: Common, data: str | None, count: int
+) -> tuple[LatentMap | None, list[str]]:
+    """Runs the verbs that apply and are missing.
+
+    Returns:
+        The map, of a model that encodes; and a sentence for everything that could not be done.
+    """
     source, folder = open_source(run, common, data), Path(run) / "report"
+    key = {"fingerprint": source.fingerprint, "data": data, "seed": common.seed, "images": count}
+    failed: list[str] = []
     for name, verb in _verbs(source, data, count).items():
-        place = folder / name
-        if not _known(place / "result.json", source, count if name == "evaluate" else None):
+        if not _known(folder / name, key):
             print(f"report: {name}", file=sys.stderr, flush=True)
-            with redirect_stdout(io.StringIO()):
-                verb(Common(str(place), common.seed, common.device))
+            _try(name, partial(_look, folder / name, verb, common, key), failed)
     if not hasattr(source.model, "encode"):
-        return None
+        return None, failed
     with stage("latent map"):
-        return _map(source, count, common.seed)
+        return _try("latent map", partial(_map, source, count, common.seed), failed), failed
+
+
+def _try(name: str, work: Callable[[], T], failed: list[str]) -> T | None:
+    """A page about a broken model or lost data is worth more than none."""
+    try:
+        return work()
+    except (ValueError, OSError, RuntimeError) as error:
+        failed.append(f"{name} could not be done: {error}")
+        return None
+
+
+def _look(place: Path, verb: Callable[[Common], None], common: Common, key: Key) -> None:
+    with redirect_stdout(io.StringIO()):
+        verb(Common(str(place), common.seed, common.device))
+    write_json(place / _KEY, key)
 
 
 def _verbs(source: Source, data: str | None, count: int) -> dict[str, Callable[[Common], None]]:
@@ -42,7 +70,7 @@ def _verbs(source: Source, data: str | None, count: int) -> dict[str, Callable[[
     if decodes and hasattr(model, "prior"):
         found["sample"] = lambda c: sample(name, c, count=32, data=data)
     if encodes and decodes:
-        found["reconstruct"] = lambda c: reconstruct(name, c, data=data)
+        found["reconstruct"] = lambda c: reconstruct(name, c, data=data, random=True)
     if decodes and (encodes or hasattr(model, "prior")):
         found["explain"] = lambda c: explain(name, c, data=data)
     if encodes or hasattr(model, "discriminate"):
@@ -50,14 +78,14 @@ def _verbs(source: Source, data: str | None, count: int) -> dict[str, Callable[[
     return found
 
 
-def _known(path: Path, source: Source, limit: int | None) -> bool:
-    """Whether there is a result about this model, of as many images."""
+def _known(place: Path, key: Key) -> bool:
+    """Whether there is a whole result of the same model, data, seed and number of images."""
     try:
-        content = json.loads(path.read_text())
-        same = content["fingerprint"] == source.fingerprint
-        return same and limit in {None, content["settings"]["limit"]}
+        files = json.loads((place / "result.json").read_text())["files"]
+        same: bool = json.loads((place / _KEY).read_text()) == key
     except (OSError, ValueError, TypeError, KeyError):  # none, or a damaged one
         return False
+    return same and all((place / name).is_file() for name in files)
 
 
 def _map(source: Source, count: int, seed: int) -> LatentMap:

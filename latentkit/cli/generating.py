@@ -65,6 +65,7 @@ def reconstruct(
     data: str | None = None,
     split: Split = "test",
     count: int = 32,
+    random: bool = False,
 ) -> None:
     """Encode and decode images: each row of originals stands above its reconstructions.
 
@@ -74,6 +75,7 @@ def reconstruct(
         data: a data YAML, a folder of images or an .npz, instead of the model's own data.
         split: which images.
         count: how many.
+        random: true draws them by the seed; false takes the first ones.
     """
     from latentkit.cli.results import Results
     from latentkit.cli.sources import at_least, open_source
@@ -83,12 +85,13 @@ def reconstruct(
     at_least(1, count=count)
     results, source = Results("reconstruct", common), open_source(model, common, data)
     source.require("encode", "decode")
-    images, _ = source.images(split, count)
+    chosen = source.sample(split, count, common.seed) if random else source.images(split, count)
+    images = chosen[0]
     decoded = source.decode(source.encode(images))
     results.image(grid(alternate(images, decoded), 8))
     numbers = {"mse": mse(decoded, images).mean().item(), "images": len(images)}
     numbers["psnr_db"] = psnr(decoded, images).mean().item()
-    results.finish(numbers, source, split=split)
+    results.finish(numbers, source, split=split, random=random)
 
 
 def encode(

@@ -148,8 +148,8 @@ class TrainingCLI(LightningCLI):
         self.model.configure_optimizers()  # a ValueError for a learning rate below 0
         if self.trainer.is_global_zero:  # one process reads, or downloads, before the others
             check_shapes(self.model, self.datamodule)
-        if self.subcommand == "fit":
-            self._get(self.config_init, "quality").check(self.datamodule)
+            if self.subcommand == "fit":
+                self._get(self.config_init, "quality").check(self.datamodule)
 
     def before_fit(self) -> None:
         """Points the checkpoints at the run folder."""

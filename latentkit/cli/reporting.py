@@ -22,7 +22,7 @@ def report(run: str, common: Common, *, data: str | None = None, images: int = 1
 
     from latentkit.cli.exploring import explore
     from latentkit.cli.sources import at_least
-    from latentkit.store import MODEL_FILE, atomic
+    from latentkit.store import CHECKPOINT_FILE, MODEL_FILE, atomic
     from latentkit.views.report import page
 
     at_least(20, images=images)
@@ -33,28 +33,37 @@ def report(run: str, common: Common, *, data: str | None = None, images: int = 1
     if out.suffix not in {"", ".html"} and not out.is_dir():
         raise ValueError(f"expected --out to be a folder or end in .html, got {out}")
     out = out if out.suffix == ".html" else out / "report.html"
-    found = explore(run, common, data, images) if (folder / MODEL_FILE).is_file() else None
-    text = page(folder, found)
+    trained = any((folder / name).is_file() for name in (MODEL_FILE, CHECKPOINT_FILE))
+    found, failed = explore(run, common, data, images) if trained else (None, [])
+    text = page(folder, found, failed)
     with atomic(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(out)
 
 
 def compare(
-    runs: list[str], common: Common, *, data: str | None = None, images: int = 1000
+    runs: list[str],
+    common: Common,
+    *,
+    data: str | None = None,
+    images: int = 1000,
+    features: str | None = None,
 ) -> None:
     """Compare runs side by side: numbers, samples, reconstructions and latent spaces.
 
-    Every model is evaluated on the same test images, its generated images in the features of the
-    same classifier of the labels, where there are any. Samples come from the same seed, and
-    reconstructions are of the same images. How alike two latent spaces are is said by debiased CKA
-    and by the fit of the best rotation. Writes one page (.html) and one JSON.
+    Every model is evaluated on the same test images. Generated images are compared in one feature
+    space; without labels to train a classifier on, and without --features, not at all. Samples come
+    from the same seed, and reconstructions are of the same images. How alike two latent spaces are
+    is said by debiased CKA and by the fit of the best rotation. Writes one page (.html) and one
+    JSON.
 
     Args:
         runs: two models or more: run folders, model files, .ckpt or package.module:factory.
         common: options of every verb.
         data: a data YAML, a folder of images or an .npz, instead of the models' own data.
         images: test images to look at, drawn at random.
+        features: what generated images are compared in: classifier (of the data's labels; the
+            default where there are any), inception or package.module:callable.
     """
     from latentkit.cli.comparing import compared, sources_of
     from latentkit.cli.results import Results
@@ -64,9 +73,15 @@ def compare(
     at_least(20, images=images)
     if len(runs) < 2:
         raise ValueError(f"expected two runs or more to compare, got {len(runs)}")
+    if features == "encoder":
+        raise ValueError(
+            "--features encoder is another space for each model, so its numbers do not compare: "
+            "use classifier, inception or package.module:callable"
+        )
     results = Results("compare", common, (".html",))
     sources = sources_of(runs, common, data)
-    sides, alike, settings = compared(sources, common, data, images)
+    sides, alike, settings = compared(sources, common, data, images, features)
     results.text(comparison(sides, alike, settings))
     numbers = {s.name: {"fingerprint": s.fingerprint, **s.numbers} for s in sides}
-    results.finish({"runs": numbers, "latent_spaces": alike}, **settings)
+    each = {s.name: dict(s.settings) for s in sides}
+    results.finish({"runs": numbers, "latent_spaces": alike}, **settings, settings_of_runs=each)

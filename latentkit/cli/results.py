@@ -62,7 +62,7 @@ class Results:
         self._save(to_pil(enlarged(grid)), path or self.main)
 
     def figure(self, figure: Figure, path: Path | None = None) -> None:
-        """Writes a matplotlib figure; without a date, so that a second call writes the same."""
+        """Writes a matplotlib figure, without the date."""
         path = path or self.main
         dates = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
         with atomic(path) as temporary:

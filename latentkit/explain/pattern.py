@@ -65,7 +65,7 @@ def pattern(
         raise ValueError(f"expected latents that differ, got a standard deviation of {spread}")
     response = _response(encode, decode, z, step * spread)
     wanted = torch.stack([scores.unit_vector(d).flatten() for d in directions]).to(response)
-    steps = _invert(response, wanted, ridge).reshape(len(directions), *z.shape)
+    steps = _invert(response, wanted, ridge).reshape(len(directions), *z.shape).to(z)
     with hooks.borrowed(hooks.owner(decode)):
         return torch.stack([pushforward(decode, z, w) for w in steps])
 
@@ -122,7 +122,8 @@ def _response(encode: Encode, decode: Decode, z: Tensor, step: float) -> Tensor:
             f"expected encode to give {len(units)} numbers, as many as decode takes, got"
             f" {read[0].shape[1]}"
         )
-    return torch.stack(read, 2) / (2 * step)
+    found = torch.stack(read, 2) / (2 * step)
+    return found.to(torch.promote_types(found.dtype, torch.float32))  # half has no solver
 
 
 def _invert(response: Tensor, wanted: Tensor, ridge: float) -> Tensor:

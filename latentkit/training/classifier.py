@@ -5,17 +5,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import avg_pool1d, avg_pool2d, avg_pool3d, cross_entropy
 from tqdm import tqdm
 
 from latentkit.data.base import ImageData
+from latentkit.data.images import ImageSet
 from latentkit.layers import ConvEncoder
 
 HIDDEN = 64
 """Hidden units."""
 
-_STEPS, _BATCH = 800, 64  # below a minute up to 64x64 pixels
-_MOST = 10_000  # images held in memory for it
+_STEPS, _BATCH = 800, 64  # below a minute, since larger images are made smaller
+_SIDE = 64  # pixels at most
+_MOST = 10_000  # images that it learns from, and that it is judged on
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Classifier:
 
     def hidden(self, images: Tensor) -> Tensor:
         """(n, C, *S) in [0, 1] -> (n, HIDDEN)."""
-        units: Tensor = self.network.hidden(self.network.stages(2 * images - 1))
+        units: Tensor = self.network.hidden(self.network.stages(_scaled(images)))
         return units
 
     @classmethod
@@ -45,17 +47,21 @@ class Classifier:
         Raises:
             ValueError: if there are fewer than two labels.
         """
-        x, y, generator = _labelled(data, seed)
+        require_classes(data)
+        images, generator = data.split("train"), torch.Generator().manual_seed(seed)
+        known = (images.labels >= 0).nonzero().flatten()
+        rows = known[torch.randperm(len(known), generator=generator)[:_MOST]]
+        shape = tuple(_scaled(images[rows[:1]][0]).shape[1:])
         # Its weights are drawn from the global generator, which others draw from as well.
         with torch.random.fork_rng(), torch.enable_grad():
             torch.manual_seed(seed)
-            kinds = int(y.max()) + 1
-            network = ConvEncoder(tuple(x.shape[1:]), kinds, width=16, hidden=HIDDEN).to(device)
-            _train(network, x, y, generator)
-        accuracy, images = _held_out_accuracy(network, data, device, seed)
-        settings = {"classifier_steps": _STEPS, "classifier_batch": min(_BATCH, len(x))}
-        settings |= {"classifier_images": len(x), "classifier_val_images": images}
-        return cls(network, accuracy, settings)
+            kinds = int(images.labels[rows].max()) + 1
+            network = ConvEncoder(shape, kinds, width=16, hidden=HIDDEN).to(device)
+            _train(network, images, rows, generator)
+        accuracy, count = _held_out_accuracy(network, data, device, seed)
+        settings = {"classifier_steps": _STEPS, "classifier_batch": min(_BATCH, len(rows))}
+        settings |= {"classifier_images": len(rows), "classifier_val_images": count}
+        return cls(network, accuracy, settings | {"classifier_side": max(shape[1:])})
 
 
 def has_classes(data: ImageData) -> bool:
@@ -77,23 +83,25 @@ def _kinds(data: ImageData) -> int:
     return len(set(labels[labels >= 0].tolist()))
 
 
-def _labelled(data: ImageData, seed: int) -> tuple[Tensor, Tensor, torch.Generator]:
-    """Training images and labels, at random, and the generator to go on with."""
-    require_classes(data)
-    images = data.split("train")
-    known = (images.labels >= 0).nonzero().flatten()
-    generator = torch.Generator().manual_seed(seed)
-    x, y = images[known[torch.randperm(len(known), generator=generator)[:_MOST]]]
-    return x, y, generator
+def _scaled(images: Tensor) -> Tensor:
+    """(n, C, *S) in [0, 1] -> [-1, 1], averaged over blocks of pixels until no side is too long."""
+    times = -(-max(images.shape[2:]) // _SIDE)
+    if times > 1:
+        pool = {1: avg_pool1d, 2: avg_pool2d, 3: avg_pool3d}[images.ndim - 2]
+        images = pool(images, times, ceil_mode=True)
+    return 2 * images - 1
 
 
-def _train(network: ConvEncoder, x: Tensor, y: Tensor, generator: torch.Generator) -> None:
+def _train(
+    network: ConvEncoder, images: ImageSet, rows: Tensor, generator: torch.Generator
+) -> None:
+    """On `rows`, read batch by batch: a data set may be larger than the memory."""
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     device = next(network.parameters()).device
-    size = min(_BATCH, len(x))
+    size = min(_BATCH, len(rows))
     for _ in tqdm(range(_STEPS), desc="train classifier", leave=False, disable=None):
-        rows = torch.randint(len(x), (size,), generator=generator)
-        loss = cross_entropy(network(x[rows].to(device)), y[rows].to(device))
+        x, y = images[rows[torch.randint(len(rows), (size,), generator=generator)]]
+        loss = cross_entropy(network(_scaled(x.to(device))), y.to(device))
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
@@ -107,9 +115,12 @@ def _held_out_accuracy(
     """The accuracy, and of how many images."""
     chosen = data.split("val")
     order = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(seed))
-    x, y = chosen[order[:_MOST].sort().values]
-    x, y = x[y >= 0], y[y >= 0]
-    if not len(y):
+    rows = order[:_MOST].sort().values
+    rows = rows[chosen.labels[rows] >= 0]
+    if not len(rows):
         return None, 0
-    found = [network(batch.to(device)).argmax(1).cpu() for batch in torch.split(x, 256)]
-    return (torch.cat(found) == y).double().mean().item(), len(y)
+    right = 0
+    for some in torch.split(rows, 256):
+        x, y = chosen[some]
+        right += int((network(_scaled(x.to(device))).argmax(1).cpu() == y).sum())
+    return right / len(rows), len(rows)

@@ -52,7 +52,7 @@ class Space:
         """(N, C, *S) -> (N, F), in batches with a progress bar, on the CPU."""
         batches = torch.split(images, _BATCH)
         bar = tqdm(batches, desc=self.name, leave=False, disable=len(batches) < 10 or None)
-        return torch.cat([self.flat(x.to(device)).cpu() for x in bar])
+        return torch.cat([self.flat(x.to(device).float()).float().cpu() for x in bar])
 
 
 def named_space(spec: str, data: ImageData, device: torch.device, seed: int) -> Space:

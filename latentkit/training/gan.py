@@ -1,6 +1,6 @@
 """Trains a GAN: every batch the discriminator, every `critic_steps`-th the generator too.
 
-Its losses do not say how good it is. `latentkit.training.quality` logs what does, after validations.
+Its losses do not say how good it is; `latentkit.training.quality` logs what does.
 
 Lightning's `global_step` counts both optimizers' steps here; `iteration` counts batches. The
 networks take turns, so several devices need the strategy `ddp_find_unused_parameters_true`, which

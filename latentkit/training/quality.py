@@ -4,6 +4,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from latentkit.data.base import ImageData, Split
@@ -37,7 +38,7 @@ class Quality(pl.Callback):
         every: validations between measurements; 0 for none.
         count: generated images, and validation images, at most; fewer than 64 are not measured.
         features: what images are compared in: classifier (trained on the labels before the first
-            measurement, in seconds), inception (torchvision's, where its weights are) or
+            step, within a minute), inception (torchvision's, where its weights are) or
             package.module:callable. None takes the classifier where there are labels, and
             otherwise compares nothing. The model's own encoder will not do: it changes all the
             time, so the numbers would not compare.
@@ -91,10 +92,21 @@ class Quality(pl.Callback):
             return
         self._images = images[:: -(-len(images) // _REBUILT)]
         if hasattr(pl_module, "prior") and (self.features or has_classes(data)):
-            name, device = self.features or "classifier", pl_module.device
-            self._space = named_space(name, data, device, pl_module.seed)
-            self._real = self._space.read(images, device)
+            self._space = self._opened(data, pl_module)
+        if self._space is not None:
+            self._real = self._space.read(images, pl_module.device)
             self._describe(trainer, pl_module, self._space, data)
+
+    def _opened(self, data: ImageData, module: Training) -> Space | None:
+        """The feature space; none where the one that nobody asked for cannot be had."""
+        try:
+            name = self.features or "classifier"
+            return named_space(name, data, module.device, module.seed)
+        except ValueError as error:
+            if self.features:
+                raise
+            rank_zero_info(f"quality: generated images are not compared: {error}")
+            return None
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measures, when it is due, and logs the numbers with those of the validation.
@@ -107,7 +119,7 @@ class Quality(pl.Callback):
         if (self._seen - 1) % self.every:
             return
         with judged(trainer, pl_module):
-            numbers = self._generated(pl_module) | self._rebuilt(pl_module)
+            numbers = self._generated(pl_module) | self._rebuilt(trainer, pl_module)
         named = {f"val/{k}": v for k, v in numbers.items()}
         pl_module.log_dict(named, batch_size=self.count, sync_dist=True)
 
@@ -119,14 +131,17 @@ class Quality(pl.Callback):
         latents = module.prior.sample(len(self._real), generator=same)
         images = [module.decode(z).float() for z in torch.split(latents, 256)]
         fake = self._space.read(torch.cat(images), module.device)
+        if not fake.isfinite().all():
+            return {f"frechet_{self._space.name}": float("nan")}
         return compared(self._real, fake, self._space.name, module.seed)[0]
 
-    def _rebuilt(self, module: Any) -> dict[str, float]:  # noqa: ANN401
+    def _rebuilt(self, trainer: pl.Trainer, module: Any) -> dict[str, float]:  # noqa: ANN401
         """Of reconstructions."""
         if not hasattr(module, "encode") or min(self._images.shape[2:]) < WINDOW:
             return {}
         images = self._images.to(module.device)
-        return {"ssim": ssim(module.decode(module.encode(images)).float(), images).mean().item()}
+        rebuilt = module.decode(module.encode(trainer.precision_plugin.convert_input(images)))
+        return {"ssim": ssim(rebuilt.float(), images).mean().item()}
 
     def _describe(
         self, trainer: pl.Trainer, module: Training, space: Space, data: ImageData

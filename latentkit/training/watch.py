@@ -11,16 +11,26 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 @contextmanager
-def judged(trainer: pl.Trainer, module: nn.Module) -> Iterator[None]:
-    """Evaluation mode and precision without gradients; every part gets back the mode it had."""
+def judged(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator[None]:
+    """Evaluation mode without gradients, in full precision where the weights have it.
+
+    Compiled networks run as they are written: they have no forward derivative, and would be
+    compiled for each new shape. Every part gets back the mode it had.
+    """
     modes = {part: part.training for part in module.modules()}
     module.eval()
+    exact = torch.autocast(module.device.type, enabled=False)
+    eager = torch.compiler.set_stance("force_eager")
     try:
-        with torch.no_grad(), trainer.precision_plugin.val_step_context():
+        with torch.no_grad(), trainer.precision_plugin.val_step_context(), exact, eager:
             yield
     finally:
-        for part, mode in modes.items():
-            part.training = mode
+        _restore(modes)
+
+
+def _restore(modes: dict[nn.Module, bool]) -> None:
+    for part, mode in modes.items():
+        part.training = mode
 
 
 def boards(trainer: pl.Trainer) -> Iterator[SummaryWriter]:

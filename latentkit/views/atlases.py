@@ -19,11 +19,10 @@ from latentkit.views.atlas import Panel as AtlasPanel
 from latentkit.views.atlas import atlas
 from latentkit.views.entries import Entry, write_entry
 from latentkit.views.figures import rendered
-from latentkit.views.panel import Panel, fixed_latents
-from latentkit.views.tensorboard import between, most_varying
+from latentkit.views.panel import Panel, drawn
+from latentkit.views.tensorboard import REACH, between, most_varying
 
 _FRAMES = 7  # images of a walk
-_REACH = 2.0  # standard deviations walked to each side
 _MEASURED = 8  # latents on which readings are told apart
 _SPREAD = 256  # latents that tell which units vary, and how far
 _LEARN = 500  # latents of the prior that a discriminator's readout is learned from
@@ -32,11 +31,11 @@ _LEARN = 500  # latents of the prior that a discriminator's readout is learned f
 class Atlases(Panel):
     """Directions and pairs of validation images, each with effect and reading, as an atlas.
 
-    The directions are the latent units that vary most. Effect: what the generator changes along
-    the direction. Reading: what the encoder (or, without one, a readout of the discriminator) would
-    take for it, by `latentkit.explain.pattern`; how often it can be told from those of the other
-    directions is written below it, measured on 8 images. Of a pair both are at the middle of the
-    way. The Latent tab of TensorBoard shows the same, run beside run and step beside step.
+    The directions are the latent units that vary most at the first drawing. Effect: what the
+    generator changes along the direction. Reading: what the encoder (or, without one, a readout of
+    the discriminator) would take for it, by `latentkit.explain.pattern`; how often it can be told
+    from those of the other directions is written below it, measured on 8 images. Of a pair both are
+    at the middle of the way. The Latent tab of TensorBoard shows the same, run beside run.
 
     Args:
         every: training images between atlases; 0 for none. One takes seconds.
@@ -52,15 +51,25 @@ class Atlases(Panel):
                 f"{directions} and {pairs}"
             )
         self.directions, self.pairs = directions, pairs
+        self._chosen: list[int] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of every panel, and the units that were chosen."""
+        return {**super().state_dict(), "chosen": list(self._chosen)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores them."""
+        super().load_state_dict(state_dict)
+        self._chosen = list(state_dict["chosen"])
 
     def draw(self, board: SummaryWriter, trainer: pl.Trainer, module: Training) -> None:
         """Logs the picture `directions`, and an entry of the Latent tab for each direction."""
         model: Any = module.portable()
-        z = fixed_latents(trainer, module, max(_SPREAD, 2 * self.pairs))
+        z = self.latents(trainer, module, max(_SPREAD, 2 * self.pairs))
         if len(z) < 2 or z.ndim != 2 or not bool(z.std(0).any()):
             return
         step = int(module.iteration)
-        found = readers(model, lambda: _prior(model, module))
+        found = readers(model, lambda: drawn(module, _LEARN))
         name, encode = next(iter(found.items()), (None, None))
         found_units = self._units(model, encode, z)
         for unit, entry in found_units.items():
@@ -72,19 +81,22 @@ class Atlases(Panel):
 
     def _units(self, model: Any, encode: Any, z: Tensor) -> dict[str, Entry]:  # noqa: ANN401
         """The directions at the first latent, told apart on the first ones."""
-        units = most_varying(z, self.directions)
+        # Chosen once, so that the steps of a run show the same ones.
+        self._chosen = self._chosen or most_varying(model, z, self.directions)
+        units = self._chosen
         vectors = with_rivals(axes(z.shape[1], units).to(z), 0)
         some, told = z[:_MEASURED], None
         truths = torch.stack([effect(model.decode, some, d) for d in vectors])
         readings = None
         if encode is not None:
             readings = pattern(encode, model.decode, some, vectors).norm(dim=2)
-            told = direction_retrieval(readings, truths)
+            told = direction_retrieval(readings, truths) if z.shape[1] > 1 else None
         entries = {}
         for k, unit in enumerate(units):
             maps = {"effect": truths[k, 0]}
             maps |= {} if readings is None else {"reading": readings[k, 0]}
-            reach = _REACH * z[:, unit].std() * torch.linspace(-1, 1, _FRAMES).to(z)
+            maps = {question: m.float() for question, m in maps.items()}
+            reach = REACH * z[:, unit].std() * torch.linspace(-1, 1, _FRAMES).to(z)
             path = z[:1, None] + reach[None, :, None] * vectors[k]
             walk = decode_path(model.decode, path)[0]
             notes = [] if told is None else [_verdict(told.only(k))]
@@ -106,14 +118,9 @@ class Atlases(Panel):
         for k in range(len(ways)):
             maps = {"effect": effect(model.decode, middle[k : k + 1], ways[k])[0]}
             maps |= {} if readings is None else {"reading": readings[k, k]}
+            maps = {question: m.float() for question, m in maps.items()}
             entries[f"pair {k + 1}"] = Entry("pair", walks[k], maps)
         return entries
-
-
-def _prior(model: Any, module: Training) -> Tensor:  # noqa: ANN401
-    generator = torch.Generator(module.device).manual_seed(0)
-    drawn: Tensor = model.prior.sample(_LEARN, generator=generator)
-    return drawn
 
 
 def _verdict(told: Retrieval) -> str:

@@ -45,7 +45,7 @@ def alternate(*kinds: Tensor, row: int = 8) -> Tensor:
 def coloured(maps: Tensor, limits: tuple[float, float], colours: str = "viridis") -> Tensor:
     """Maps (N, H, W) in matplotlib's colours between fixed limits: (N, 3, H, W) in [0, 1]."""
     low, high = limits
-    share = ((maps.float().cpu() - low) / (high - low)).clamp(0, 1)
+    share = ((maps.float().cpu() - low) / (high - low)).nan_to_num(1.0).clamp(0, 1)
     table = torch.from_numpy(colormaps[colours](np.arange(256))[:, :3]).float()
     return table[(255 * share).round().long()].movedim(-1, 1)
 

@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from latentkit.losses.elbo import kl_to_standard_normal
 from latentkit.training.base import Training
 from latentkit.views.figures import rendered
-from latentkit.views.panel import Panel, held_out
+from latentkit.views.panel import Panel, inputs
 
 _BATCH = 256
 
@@ -40,10 +40,11 @@ class Latents(Panel):
     def draw(self, board: SummaryWriter, trainer: pl.Trainer, module: Training) -> None:
         """Logs `latents/...`, `KL of each unit` (VAE) and `clusters and labels` (ClusterGAN)."""
         model: Any = module.portable()
-        images, labels = held_out(trainer, self.count)
-        if not hasattr(model, "encode") or not len(images):
+        some = self.held_out(trainer, self.count)
+        labels, step = some.labels, int(module.iteration)
+        if not hasattr(model, "encode") or not len(labels):
             return
-        step, batches = int(module.iteration), torch.split(images.to(module.device), _BATCH)
+        batches = torch.split(inputs(trainer, module, some.images), _BATCH)
         z, kl = _read(model, batches)
         if z.isfinite().all():  # TensorBoard refuses others
             board.add_histogram("latents/all units", z, step)

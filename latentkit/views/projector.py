@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from latentkit.explain.hooks import watched
 from latentkit.protocols import Part
 from latentkit.training.base import Training
-from latentkit.views.panel import Panel, held_out
+from latentkit.views.panel import HeldOut, Panel, drawn, inputs
 
 MOST = 100_000
 """Points the projector reads; it silently takes the first ones of more."""
@@ -28,7 +28,7 @@ class Projector(Panel):
 
     `latents` are those of validation images, `discriminator features` what its deepest layer makes
     of them, `samples` latents of the prior with the images made of them. Each point has its image,
-    its label, its number and, where the model clusters, its cluster.
+    its label, its number in the validation set and, where the model clusters, its cluster.
 
     Args:
         every: training images between writings; it is written at the end in any case, unless this
@@ -45,17 +45,19 @@ class Projector(Panel):
     def draw(self, board: SummaryWriter, trainer: pl.Trainer, module: Training) -> None:
         """Writes every space that the model has."""
         model: Any = module.portable()
-        step, device = int(module.iteration), module.device
-        images, labels = held_out(trainer, self.count)
-        columns = _columns(trainer, model, images.to(device), labels) if len(images) else {}
-        for name, points in _spaces(model, images.to(device)).items():
-            write_space(board, name, points, images, columns, step)
+        step, some = int(module.iteration), self.held_out(trainer, self.count)
+        if len(some.rows):
+            x = inputs(trainer, module, some.images)
+            columns = _columns(trainer, model, x, some)
+            for name, points in _spaces(model, x).items():
+                write_space(board, name, points, some.images, columns, step)
         if hasattr(model, "prior"):
-            generator = torch.Generator(device).manual_seed(0)
-            z = model.prior.sample(self.count, generator=generator)
-            made = torch.cat([model.decode(some) for some in torch.split(z, 256)])
+            z = drawn(module, self.count)
+            made = torch.cat([model.decode(part) for part in torch.split(z, 256)])
             numbers = {"number": [str(k) for k in range(len(z))]}
-            write_space(board, "samples", z.cpu(), made.float().cpu(), numbers, step)
+            write_space(board, "samples", z.float().cpu(), made.float().cpu(), numbers, step)
+        text = f"{len(some.rows)} validation images, evenly spaced, and {self.count} samples"
+        board.add_text("projector", text, step)
 
 
 def write_projector(
@@ -133,10 +135,10 @@ def _columns(
     trainer: pl.Trainer,
     model: Any,  # noqa: ANN401
     images: Tensor,
-    labels: Tensor,
+    some: HeldOut,
 ) -> dict[str, list[str]]:
     names = getattr(trainer.datamodule, "class_names", ())  # type: ignore[attr-defined]
-    columns = {"label": _names(labels, names), "number": [str(k) for k in range(len(labels))]}
+    columns = {"label": _names(some.labels, names), "number": [str(k) for k in some.rows.tolist()]}
     if hasattr(model, "cluster"):
         found = torch.cat([model.cluster(x) for x in torch.split(images, 256)])
         columns["cluster"] = [str(k) for k in found.tolist()]
@@ -145,8 +147,6 @@ def _columns(
 
 def _spaces(model: Any, images: Tensor) -> dict[str, Tensor]:  # noqa: ANN401
     """Name -> points of the images (N, D), on the CPU."""
-    if not len(images):
-        return {}
     found, batches = {}, torch.split(images, 256)
     if hasattr(model, "encode"):
         found["latents"] = torch.cat([model.encode(x).flatten(1) for x in batches])

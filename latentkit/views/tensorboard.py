@@ -12,13 +12,15 @@ from latentkit.latent.render import decode_path
 from latentkit.priors import Gaussian, GaussianOneHot, Uniform
 from latentkit.training.base import Training
 from latentkit.views.figures import alternate, coloured, grid, rendered
-from latentkit.views.panel import Panel, fixed_latents, held_out
+from latentkit.views.panel import Panel, drawn, inputs
 from latentkit.views.sheets import sheet
 
 ERROR = 0.5
 """Mean absolute error of a pixel at which the colours of error maps end."""
 
-_REACH = 2.0  # standard deviations walked to each side
+REACH = 2.0
+"""Standard deviations that a walk along a direction goes to each side."""
+
 _FRAMES = 9  # images of a walk
 _SPREAD = 256  # images whose latents tell how far to walk
 
@@ -42,20 +44,16 @@ class Pictures(Panel):
 
     def draw(self, board: SummaryWriter, trainer: pl.Trainer, module: Training) -> None:
         """Logs `samples`, `samples of the latest weights` and `reconstructions`."""
-        model: Any = module.portable()
-        found = {}
+        model, raw, step = module.portable(), module.model, int(module.iteration)
         if hasattr(model, "prior"):
-            generator = torch.Generator(module.device).manual_seed(0)
-            z = model.prior.sample(self.count, generator=generator)
-            found["samples"] = grid(model.decode(z), 8)
+            z = drawn(module, self.count)
+            board.add_image("samples", _grid(model, z), step)
             if hasattr(module, "ema"):
-                found["samples of the latest weights"] = grid(module.model.decode(z), 8)  # type: ignore[operator]
-        if hasattr(model, "encode"):
-            x = held_out(trainer, self.count)[0]
-            if len(x):
-                found["reconstructions"] = _beside_originals(model, x, module.device)
-        for name, picture in found.items():
-            board.add_image(name, picture.clamp(0, 1), int(module.iteration))
+                board.add_image("samples of the latest weights", _grid(raw, z), step)
+        x = self.held_out(trainer, self.count).images
+        if hasattr(model, "encode") and len(x):
+            rebuilt = model.decode(model.encode(inputs(trainer, module, x)))  # type: ignore[operator]
+            board.add_image("reconstructions", beside_originals(x, rebuilt), step)
 
 
 class Walks(Panel):
@@ -83,7 +81,7 @@ class Walks(Panel):
     def draw(self, board: SummaryWriter, trainer: pl.Trainer, module: Training) -> None:
         """Logs `traversals` and `interpolations`."""
         model: Any = module.portable()
-        z = fixed_latents(trainer, module, max(_SPREAD, 2 * self.pairs))
+        z = self.latents(trainer, module, max(_SPREAD, 2 * self.pairs))
         if len(z) < 2 or not hasattr(model, "decode"):
             return
         step = int(module.iteration)
@@ -98,8 +96,8 @@ class Walks(Panel):
         )
 
     def _traversals(self, model: Any, z: Tensor) -> Tensor:  # noqa: ANN401
-        units = most_varying(z, self.units)
-        steps = torch.linspace(-_REACH, _REACH, _FRAMES, device=z.device, dtype=z.dtype)
+        units = most_varying(model, z, self.units)
+        steps = torch.linspace(-REACH, REACH, _FRAMES, device=z.device, dtype=z.dtype)
         path = z[:1, None].expand(len(units), _FRAMES, -1).clone()
         for row, unit in zip(path, units, strict=True):
             row[:, unit] += steps * z[:, unit].std()
@@ -117,13 +115,23 @@ def between(model: Any, a: Tensor, b: Tensor, steps: int) -> Tensor:  # noqa: AN
     return lerp(a, b, steps)
 
 
-def most_varying(z: Tensor, n: int) -> list[int]:
-    """Numbers of the units of latents (N, D) that vary most, at most `n`, the first one first."""
-    order = z.float().std(0).argsort(descending=True, stable=True)
+def most_varying(model: Any, z: Tensor, n: int) -> list[int]:  # noqa: ANN401
+    """Numbers of the units of latents (N, D) that vary most, at most `n`, the first one first.
+
+    Of a ClusterGAN only continuous ones: its classes are one code, which no single unit can leave.
+    """
+    prior = getattr(model, "prior", None)
+    some = z[:, : prior.continuous] if isinstance(prior, GaussianOneHot) else z
+    order = some.float().std(0).argsort(descending=True, stable=True)
     return order[:n].tolist()
 
 
-def _beside_originals(model: Any, x: Tensor, device: torch.device) -> Tensor:  # noqa: ANN401
-    rebuilt = model.decode(model.encode(x.to(device))).float().cpu().clamp(0, 1)
+def beside_originals(x: Tensor, rebuilt: Tensor) -> Tensor:
+    """Originals (N, C, H, W) above their reconstructions above error maps: (3, H', W')."""
+    rebuilt = rebuilt.float().cpu().clamp(0, 1)
     errors = coloured((rebuilt - x).abs().mean(1), (0.0, ERROR))
     return grid(alternate(*(images.expand(-1, 3, -1, -1) for images in (x, rebuilt, errors))), 8)
+
+
+def _grid(model: Any, z: Tensor) -> Tensor:  # noqa: ANN401
+    return grid(model.decode(z), 8).clamp(0, 1)

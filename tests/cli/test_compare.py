@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,8 +17,9 @@ PAIR = ("vae.safetensors", "vae_b.safetensors", "--images", 40)
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch):
+def _quick(monkeypatch, place):
     monkeypatch.setattr(classifier, "_STEPS", 10)
+    (place / "own.py").write_text("def pixels(x):\n    return x.flatten(1)\n")
 
 
 def test_numbers_stand_side_by_side(ok, place):
@@ -59,6 +61,18 @@ def test_models_of_other_kinds_leave_cells_empty(ok, place):
     assert text.count("<figcaption>samples") == text.count("<figcaption>reconstructions") == 1
 
 
+def test_without_labels_nothing_is_measured_in_each_ones_own_encoder(ok, place):
+    images = np.random.default_rng(0).integers(0, 256, (200, 16, 16), np.uint8)
+    np.savez(place / "unlabelled.npz", x=images)
+    words = (*PAIR[:2], "--images", 20, "--data", "unlabelled.npz")
+    ok("compare", *words, "--out", "a")
+    ok("compare", *words, "--features", "own:pixels", "--out", "b")
+    plain, named = (result(place / f"{k}/result.json") for k in "ab")
+    assert not [k for k in plain["numbers"]["runs"]["vae.safetensors"] if "frechet" in k]
+    assert all("frechet_own.pixels" in run for run in named["numbers"]["runs"].values())
+    assert named["settings"]["settings_of_runs"]["vae.safetensors"]["features"] == "own.pixels"
+
+
 def test_the_page_in_a_browser(ok, place):
     ok("compare", *PAIR, "--out", "page.html")
     with opened(viewport={"width": 390, "height": 800}) as watched:
@@ -83,6 +97,7 @@ def test_the_page_in_a_browser(ok, place):
         (("vae.safetensors",), "expected two runs or more"),
         (("vae.safetensors", "vae.safetensors"), "expected different runs"),
         (("vae.safetensors", "other.safetensors"), "was trained on other data"),
+        ((*PAIR[:2], "--features", "encoder"), "is another space for each model"),
         ((*PAIR[:2], "--images", 3), "--images of 20 or more"),
         ((*PAIR[:2], "--out", "page.pdf"), "folder or end in"),
         ((), "runs"),
@@ -105,7 +120,7 @@ def test_figures_as_vector_graphics(ok, place, kind):
     content = (place / f"map.{kind}").read_bytes()
     head = {"svg": rb"<\?xml.*<svg", "pdf": rb"%PDF-"}[kind]
     assert re.match(head, content, re.DOTALL)
-    assert b"Date" not in content
+    assert not re.search(rb"dc:date|CreationDate", content)
     assert (place / "map.npz").exists()
 
 

@@ -142,6 +142,49 @@ def test_where_there_is_nothing_to_compare(make, fit, quality, data):
     assert not (folder / "quality.json").exists()
 
 
+class Odd(ImageData):
+    """Labelled images of 15 pixels, which the classifier cannot take."""
+
+    def load(self):
+        parts = [Digits(size=16).split(name) for name in ("train", "val", "test")]
+        return Splits(*(TensorImages(p.images[:, :, :15, :15], p.labels) for p in parts))
+
+
+class Fifteen(VAE):
+    """Makes and takes images of 15 pixels."""
+
+    def decode(self, z, /):
+        return super().decode(z)[:, :, :15, :15]
+
+    def posterior(self, x):
+        return super().posterior(torch.nn.functional.pad(x, (0, 1, 0, 1)))
+
+    def nll(self, x, z):
+        return super().nll(torch.nn.functional.pad(x, (0, 1, 0, 1)), z)
+
+
+def test_images_that_the_classifier_cannot_take_are_not_compared(fit):
+    training = VAETraining(Fifteen((1, 16, 16), 4, width=4, hidden=16))
+    folder, _ = fit(training, Quality(), data=Odd(batch_size=16))
+    assert set(scalars(folder)) == {"val/ssim"}
+    with pytest.raises(ValueError, match="sizes of 8 or more"):
+        fit(training, Quality(features="classifier"), data=Odd(batch_size=16))
+
+
+def test_images_that_are_no_numbers_do_not_end_the_run(make, fit):
+    training = make("gan")
+    training.decode = lambda z: torch.full((len(z), 1, 8, 8), torch.nan)
+    _, runner = fit(training, Quality(count=64))
+    assert runner.callback_metrics["val/frechet_classifier64"].isnan()
+
+
+def test_large_images_are_made_smaller_for_the_classifier():
+    small = classifier._scaled(torch.rand(2, 3, 100, 200))
+    assert small.shape == (2, 3, 25, 50)
+    assert classifier._scaled(torch.ones(1, 1, 64, 64)).shape[-1] == 64
+    assert classifier._scaled(torch.ones(1, 1, 128, 128)).unique().tolist() == [1.0]
+
+
 def test_features_of_one_s_own(make, fit):
     quality = Quality(count=64, features="tests.training.spaces:pixels")
     folder, _ = fit(make("gan"), quality, data=Unlabelled(batch_size=16))

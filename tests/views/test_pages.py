@@ -1,10 +1,12 @@
 """The report of a trained run, in a browser without a network: light, dark, on a phone, by key."""
 
 import re
+import shutil
 
 import pytest
 import torch
 
+import latentkit
 from latentkit.cli import main
 from latentkit.training import classifier
 from tests.cli.mistakes import LOUD
@@ -67,13 +69,34 @@ def test_a_second_report_looks_at_nothing_again(run, capsys):
 
 
 def test_another_model_is_looked_at_anew(run, capsys):
-    path = run / "report/sample/result.json"
+    path = run / "report/sample/looked_at.json"
     text = path.read_text()
     path.write_text(re.sub(r'"fingerprint": "\w+"', '"fingerprint": "another"', text))
     assert main(["report", str(run), "--images", "60"]) == 0
     said = capsys.readouterr().err
     assert "report: sample" in said
     assert "report: evaluate" not in said
+
+
+def test_another_seed_is_looked_at_anew(run, capsys):
+    assert main(["report", str(run), "--images", "60", "--seed", "1", "--out", "r.html"]) == 0
+    assert "report: evaluate" in capsys.readouterr().err
+    assert main(["report", str(run), "--images", "60"]) == 0
+
+
+def test_a_model_that_is_broken_has_a_report_too(run, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(run, broken, ignore=shutil.ignore_patterns("report*"))
+    model = latentkit.load(broken)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(torch.nan)
+    about = latentkit.store.read_about(broken)
+    latentkit.save(model, broken / "model.safetensors", about)
+    assert main(["report", str(broken), "--images", "30"]) == 0
+    text = (broken / "report.html").read_text()
+    assert "could not be done: " in text
+    assert "<h3>Health</h3>" in text
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -124,6 +147,20 @@ def test_the_map_by_keys(run, show):
         page.keyboard.press("Escape")
         assert not page.locator("#card").is_visible()
         assert watched.errors == []
+
+
+def test_the_map_by_touch(run):
+    with opened(viewport={"width": 390, "height": 800}, has_touch=True) as watched:
+        page = load(watched, run)
+        page.locator("#points").scroll_into_view_if_needed()
+        box = page.locator("#points").bounding_box()
+        for x, y in ((x, y) for x in (0.3, 0.4, 0.5, 0.6, 0.7) for y in (0.3, 0.4, 0.5, 0.6, 0.7)):
+            page.touchscreen.tap(box["x"] + x * box["width"], box["y"] + y * box["height"])
+            page.wait_for_timeout(50)
+            if page.locator("#card").is_visible():
+                break
+        page.wait_for_timeout(300)
+        assert page.locator("#card").is_visible()
 
 
 def test_the_map_by_mouse_and_menus(run, show):

@@ -6,16 +6,24 @@ import json
 import numpy as np
 import pytest
 import torch
+from matplotlib import colormaps
 from PIL import Image
 from pytorch_lightning import LightningDataModule
+from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
+from latentkit.data.digits import Digits
+from latentkit.models.vae import VAE
+from latentkit.training import classifier
+from latentkit.training.quality import Quality
+from latentkit.training.vae import VAETraining
 from latentkit.views.atlases import Atlases
+from latentkit.views.figures import coloured
 from latentkit.views.hparams import FinalNumbers
 from latentkit.views.latents import Latents, confusion, counts, kl_bars
 from latentkit.views.panel import Panel
 from latentkit.views.projector import Projector
-from latentkit.views.tensorboard import Pictures, Walks, most_varying
+from latentkit.views.tensorboard import Pictures, Walks, beside_originals, most_varying
 from tests.training.conftest import Stop
 
 NAMES = ["autoencoder", "vae", "gan", "clustergan"]
@@ -35,6 +43,11 @@ SPACES = {
     "gan": {"discriminator features", "samples"},
     "clustergan": {"latents", "discriminator features", "samples"},
 }
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(classifier, "_STEPS", 3)
 
 
 def everything():
@@ -75,7 +88,7 @@ def test_entries_of_the_latent_tab(make, few, run, events, name):
     found = events(run(make(name), few(), Atlases(every=48), max_epochs=3))
     entries = set(found.PluginTagToContent("latentkit"))
     assert {e.split()[0] for e in entries} == {"unit", "pair"}
-    assert len(entries) == 6
+    assert len(entries) == (5 if name == "clustergan" else 6)  # with three continuous units
     for tag in entries:
         first, last = found.Tensors(tag)
         assert (first.step, last.step) == (6, 9)
@@ -101,6 +114,85 @@ def test_drawing_changes_nothing_in_the_training(make, few, run, trainer, name):
     trainer(max_epochs=3, limit_train_batches=3, limit_val_batches=1).fit(plain, few())
     assert same(drawn, plain)
     assert drawn.training  # as the loop left it
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [(name, "bf16-mixed") for name in NAMES]
+    + [(name, kind) for name in ("autoencoder", "vae") for kind in ("64-true", "bf16-true")],
+)
+def test_every_precision_is_drawn_and_measured(make, few, run, events, capsys, name, precision):
+    quality = Quality(count=64)
+    data = Digits(size=8, batch_size=16)
+    folder = run(make(name), data, *everything(), quality, max_epochs=1, precision=precision)
+    assert "nothing drawn" not in capsys.readouterr().err
+    assert set(events(folder).Tags()["images"]) == PICTURES[name]
+    distances = [t for t in events(folder).Tags()["scalars"] if t.startswith("val/frechet")]
+    assert len(distances) == (name != "autoencoder")
+
+
+def test_the_pictures_are_what_they_say(make, few, run, events):
+    """Strips against the decoder, maps against a difference, errors against their colours."""
+    training, data = make("vae"), few()
+    folder = run(training, data, Atlases(every=10_000, directions=2, pairs=1))
+    training.eval()
+    x = data.split("val")[:][0]  # 16 images, all of which are looked at
+    with torch.no_grad():
+        z = training.encode(x)
+        found = events(folder)
+        for unit in most_varying(training.model, z, 2):
+            strip, maps = entry(found, f"unit {unit}")
+            ends = z[:1].repeat(2, 1)
+            ends[:, unit] += torch.tensor([-2.0, 2.0]) * z[:, unit].std()
+            assert_close(strip[[0, -1]], training.decode(ends)[:, 0], atol=0.003, rtol=0)
+            d = torch.zeros(4)
+            d[unit] = 1e-2
+            change = (training.decode(z[:1] + d) - training.decode(z[:1] - d)).abs() / 2e-2
+            alike = torch.cosine_similarity(maps["effect"].flatten(), change.flatten(), 0)
+            assert alike > 0.995  # the difference crosses kinks
+        strip, _ = entry(found, "pair 1")
+        assert_close(strip[[0, -1]], training.decode(z[:2])[:, 0], atol=0.003, rtol=0)
+
+
+def entry(found, tag):
+    """The strip (T, H, W) and the maps (H, W) of an entry."""
+    head, strip, *maps = found.Tensors(tag)[-1].tensor_proto.string_val
+    pixels = torch.from_numpy(np.asarray(Image.open(io.BytesIO(strip))).copy()) / 255
+    questions = [m["question"] for m in json.loads(head)["maps"]]
+    values = [torch.frombuffer(bytearray(raw), dtype=torch.float32).view(8, 8) for raw in maps]
+    return pixels.view(8, -1, 8).movedim(1, 0), dict(zip(questions, values, strict=True))
+
+
+def test_errors_have_fixed_colours():
+    x = torch.zeros(3, 1, 4, 4)
+    rebuilt = torch.tensor([0.0, 0.25, 1.0]).view(3, 1, 1, 1).expand(3, 1, 4, 4)
+    sheet = beside_originals(x, rebuilt)
+    middle = [sheet[:, 2 * (4 + 2) + 4, 2 + k * 6 + 2] for k in range(3)]
+    wanted = torch.tensor([colormaps["viridis"](v)[:3] for v in (0.0, 0.5, 1.0)]).float()
+    assert_close(torch.stack(middle), wanted, atol=0.01, rtol=0)
+    assert coloured(torch.full((1, 2, 2), torch.nan), (0.0, 1.0)).isfinite().all()
+
+
+def test_no_single_unit_leaves_the_class_code(make):
+    """The class part of a ClusterGAN varies most where sigma is small, but is one code."""
+    model = make("clustergan").model
+    z = model.prior.sample(100, generator=torch.Generator().manual_seed(0))
+    assert sorted(most_varying(model, z, 8)) == [0, 1, 2]
+
+
+def test_the_units_of_a_run_stay_the_same(make, few, run, trainer, tmp_path):
+    panel = Atlases(every=24)
+    run(make("vae"), few(), panel, max_epochs=2)
+    again = Atlases(every=24)
+    again.load_state_dict(panel.state_dict())
+    assert again._chosen == panel._chosen != []
+
+
+def test_one_latent_unit_has_nothing_to_be_told_from(few, run, events):
+    training = VAETraining(VAE((1, 8, 8), 1, width=4, hidden=16))
+    found = events(run(training, few(), Atlases(every=24)))
+    head = json.loads(found.Tensors("unit 0")[0].tensor_proto.string_val[0])
+    assert head["notes"] == []
 
 
 class Counted(Panel):
@@ -146,15 +238,51 @@ def test_the_same_latents_are_drawn_each_time(make, few, run, events):
     assert first.encoded_image_string == second.encoded_image_string
 
 
-def test_somebody_elses_data_module_will_do(make, few, run, events):
-    class Own(LightningDataModule):
-        def train_dataloader(self):
-            return DataLoader(few().split("train"), batch_size=None, sampler=[[0, 1], [2, 3]])
+class Foreign(LightningDataModule):
+    """Somebody else's: batches of what `form` makes, in an order that one generator gives."""
 
-        val_dataloader = train_dataloader
+    def __init__(self, few, form):
+        super().__init__()
+        self.images, self.form = few().split("train"), form
+        self.generator = torch.Generator().manual_seed(0)
 
-    folder = run(make("vae"), Own(), *everything())
+    def train_dataloader(self):
+        x, y = self.images[:]
+        pairs = [self.form(a, int(b)) for a, b in zip(x, y, strict=True)]
+        return DataLoader(pairs, batch_size=8, shuffle=True, generator=self.generator)
+
+    val_dataloader = train_dataloader
+
+
+FORMS = {
+    "usual": lambda x, y: (x, y),
+    "no labels": lambda x, _: (x,),
+    "words": lambda x, y: (x, str(y)),
+    "many labels": lambda x, y: (x, torch.full((40,), y)),
+    "dictionary": lambda x, y: (x, {"label": y}),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_somebody_elses_data_are_drawn_and_not_disturbed(
+    make, few, run, events, trainer, capsys, form
+):
+    drawn, plain = make("vae"), make("vae")
+    folder = run(drawn, Foreign(few, form), *everything(), max_epochs=2, num_sanity_val_steps=0)
+    quick = {"limit_train_batches": 3, "limit_val_batches": 1}
+    trainer(max_epochs=2, **quick).fit(plain, Foreign(few, form))
+    assert same(drawn, plain)
+    assert "nothing drawn" not in capsys.readouterr().err
     assert {"samples", "reconstructions"} <= set(events(folder).Tags()["images"])
+
+
+def test_what_cannot_be_drawn_is_said_once(few, run, capsys):
+    """Two channels are no picture."""
+    training = VAETraining(VAE((2, 8, 8), 2, width=4, hidden=16))
+    panel = Pictures(every=8)
+    run(training, Foreign(few, lambda x, y: (x.repeat(2, 1, 1), y)), panel, max_epochs=2)
+    assert int(training.iteration) == 6
+    assert capsys.readouterr().err.count("pictures: nothing drawn") == 1
 
 
 def test_without_validation_images(make, few, run, events):
@@ -202,7 +330,7 @@ def test_settings_that_are_none(build, said):
 
 def test_most_varying_units_come_first():
     z = torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
-    assert most_varying(z * torch.tensor([1.0, 3.0, 0.0, 2.0]), 3) == [1, 3, 0]
+    assert most_varying(None, z * torch.tensor([1.0, 3.0, 0.0, 2.0]), 3) == [1, 3, 0]
 
 
 def test_confusion_counts_every_known_label():

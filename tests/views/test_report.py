@@ -41,6 +41,14 @@ def test_a_long_curve_is_thinned_but_keeps_its_end():
     assert curve.last == 4999
 
 
+def test_a_spike_is_never_thinned_away():
+    values = [1.0] * 3000
+    values[1234] = 1000.0
+    curve = drawn("loss", list(enumerate(values)))
+    assert curve.high == 1000
+    assert re.search(r"L123\.4 0\.0", curve.path)
+
+
 def test_curves_are_read_from_event_files(tmp_path):
     with SummaryWriter(tmp_path) as writer:
         for step in range(3):
@@ -174,12 +182,13 @@ def test_the_health_is_told_in_plain_words(tmp_path):
 
 
 def test_directions_carry_their_faithfulness(tmp_path):
-    told = {"per_direction": [0.9, 0.1], "chance": 0.2, "interval": [0.5, 0.7]}
+    told = {"per_direction": [0.9, 0.23], "chance": 0.2, "interval": [0.5, 0.7], "images": 64}
     numbers = {"names": ["smile", "age"], "retrieval": {"encoder reading": told}}
-    files = ["explain.png", "direction_1.png", "direction_2.png"]
+    files = ["explain.png", "gone.png", "direction_1.png", "direction_2.png"]
     for name in files:
         tmp_path.mkdir(exist_ok=True)
         Image.new("RGB", (4, 4)).save(tmp_path / name)
+    (tmp_path / "gone.png").unlink()
     result(tmp_path, verb="explain", numbers=numbers, files=[*files, "../outside.png"])
     text = page(tmp_path)
     badges = re.findall(r'<span class="badge (\w+)">(.*?)</span> (.*?)<br>', text)
@@ -200,6 +209,31 @@ def test_a_large_picture_becomes_smaller(tmp_path):
     text = page(tmp_path)
     assert "data:image/webp" in text
     assert len(text) < 1_000_000
+
+
+def test_a_page_is_never_larger_than_ten_megabytes(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8)
+    for k in range(3):
+        frames = [Image.fromarray(np.roll(noise, 50 * j, 0)) for j in range(2)]
+        frames[0].save(tmp_path / f"{k}.gif", save_all=True, append_images=frames[1:])
+    result(tmp_path, verb="interpolate", files=["0.gif", "1.gif", "2.gif"])
+    text = page(tmp_path)
+    assert len(text) < 10_000_000
+    assert "2.gif is left out: with its" in text
+
+
+def test_files_of_others_and_damaged_ones_do_not_end_the_report(tmp_path):
+    (tmp_path / "log.json").write_text('{"a": 1}\n{"a": 2}')
+    (tmp_path / "config.yaml").write_bytes(b"name: \xef\xff")
+    (tmp_path / "model.safetensors").write_bytes(b"nonsense")
+    (tmp_path / "health.json").write_text(json.dumps({"alarms": [{"text": "It rang."}]}))
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG nonsense")
+    result(tmp_path, verb="sample", numbers=None, files=["broken.png"])
+    text = page(tmp_path, failed=["explain could not be done: no"])
+    assert "broken.png is left out: it is damaged" in text
+    assert "It rang." in text
+    assert "it cannot be read" in text
+    assert "explain could not be done: no" in text
 
 
 def test_a_damaged_file_is_named(tmp_path):

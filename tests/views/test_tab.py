@@ -77,11 +77,11 @@ def test_what_was_logged_is_served(board):
     assert get(board, "/index.js")[1].startswith("application/javascript")
 
 
-@pytest.mark.parametrize("query", ["", "?key=", "?key=nonsense"])
+@pytest.mark.parametrize("query", ["", "?key=", "?key=nonsense", "?key=other"])
 def test_keys_that_are_none(query):
     class Provider:
         def read_blob(self, _, blob_key):
-            raise errors.NotFoundError(blob_key)
+            raise ValueError(blob_key) if blob_key == "nonsense" else errors.NotFoundError("")
 
     class Context:
         data_provider, sampling_hints = Provider(), None
@@ -140,6 +140,67 @@ def test_run_step_and_entry_are_chosen(tab):
     tab.locator("article:nth-of-type(3)").wait_for()
     tab.locator("article").last.get_by_role("button", name="remove").click()
     tab.locator("article:nth-of-type(3)").wait_for(state="detached")
+
+
+def test_keys_go_on_where_they_were(tab):
+    slider = tab.locator("article").first.locator("input")
+    slider.focus()
+    for step in ("20", "10"):
+        tab.locator("article").first.locator("input:focus").press("ArrowLeft")
+        tab.locator(f"article:first-of-type img[alt*='step {step}']").wait_for()
+
+
+def test_an_overtaken_drawing_is_dropped(board):
+    """The blobs of step 20 come late: what is shown is still the step that is named."""
+    with opened() as watched:
+        page, late = watched.page, []
+        index = json.loads(get(board, "/entries")[0])
+        keys = index["one"]["unit 3"][1]["blobs"]
+        watched.page.unroute_all()
+        page.route(lambda url: any(key in url for key in keys), late.append)
+        page.goto(f"{board}#{PLUGIN_NAME}")
+        frame = page.frame_locator("iframe")
+        slider = frame.locator("article:first-of-type input")
+        slider.focus()
+        slider.press("ArrowLeft")
+        page.wait_for_timeout(300)
+        slider.press("ArrowLeft")
+        frame.locator("article:first-of-type img[alt*='step 10']").wait_for()
+        assert late
+        for route in late:
+            route.continue_()
+        page.wait_for_timeout(500)
+        assert frame.locator("article:first-of-type img[alt*='step 10']").count() == 1
+        assert frame.locator("article:first-of-type output").inner_text() == "10"
+
+
+def test_what_could_not_be_read_is_said_and_read_again(board):
+    with opened() as watched:
+        page, broken = watched.page, [True]
+        page.unroute_all()
+        page.route(
+            "**/blob?*",
+            lambda route: route.fulfill(status=404, body="gone") if broken else route.continue_(),
+        )
+        page.goto(f"{board}#{PLUGIN_NAME}")
+        frame = page.frame_locator("iframe")
+        frame.get_by_text("step 30 could not be read: TensorBoard answered 404").first.wait_for()
+        broken.clear()
+        frame.get_by_role("button", name="read again").click()
+        frame.locator("img").first.wait_for()
+
+
+def test_maps_of_nothing_do_not_set_the_scale(tmp_path):
+    for run, largest in (("one", 0.0), ("two", 0.01)):
+        with SummaryWriter(tmp_path / run) as writer:
+            write_entry(writer, "unit 0", entry("direction", largest), 1)
+    server = program.TensorBoard()
+    server.configure(argv=[None, "--logdir", str(tmp_path), "--port", "0", "--host", "127.0.0.1"])
+    with opened() as watched:
+        watched.page.goto(f"{server.launch()}#{PLUGIN_NAME}")
+        frame = watched.page.frame_locator("iframe")
+        frame.locator("article img").first.wait_for()
+        assert limits(frame) == ["0.010"] * 4
 
 
 def test_nothing_is_wider_than_the_page(tab):

@@ -30,7 +30,7 @@ const STYLE = `
   .quiet { color: var(--quiet); font-size: 13px; margin: .4rem 0 0; }
 `;
 
-const state = { entries: {}, entry: null, panels: [] };
+const state = { entries: {}, entry: null, panels: [], turn: 0, addresses: [] };
 const blobs = new Map();
 
 export async function render() {
@@ -41,13 +41,24 @@ export async function render() {
 }
 
 async function reload() {
-  const response = await fetch("./entries");
-  state.entries = await response.json();
+  blobs.clear(); // a run of the same name may have been made anew
+  try {
+    const response = await fetch("./entries");
+    if (!response.ok) throw new Error(`TensorBoard answered ${response.status}`);
+    state.entries = await response.json();
+  } catch (error) {
+    say(`What was logged could not be read: ${error.message}`);
+    return;
+  }
   const names = entryNames();
-  if (!names.includes(state.entry)) state.entry = names[0] ?? null;
+  if (!names.includes(state.entry)) state.entry = commonest(names);
   state.panels = state.panels.filter((panel) => panel.run in state.entries);
   if (!state.panels.length && names.length) state.panels = firstPanels();
   await draw();
+}
+
+function say(text) {
+  document.body.replaceChildren(element("p", { textContent: text }), button("read again", reload));
 }
 
 function entryNames() {
@@ -57,36 +68,57 @@ function entryNames() {
   return [...new Set(all)].sort((a, b) => isPair(a) - isPair(b) || compare(a, b));
 }
 
+// What most runs have, so that panels of several are full.
+function commonest(names) {
+  const runs = Object.values(state.entries);
+  const count = (name) => runs.filter((entries) => name in entries).length;
+  return names.reduce((best, name) => (count(name) > count(best) ? name : best), names[0] ?? null);
+}
+
 // The last step of the first two runs, or the first and the last step of the only one.
 function firstPanels() {
   const runs = Object.keys(state.entries).sort();
-  if (runs.length > 1) return runs.slice(0, 2).map((run) => ({ run, place: Infinity }));
+  if (runs.length > 1) return runs.slice(0, 2).map((run) => ({ run, step: Infinity }));
   const [run] = runs;
-  const several = (stepsOf(run).length ?? 0) > 1;
-  return several ? [{ run, place: 0 }, { run, place: Infinity }] : [{ run, place: Infinity }];
+  const last = { run, step: Infinity };
+  return stepsOf(run, state.entry).length > 1 ? [{ run, step: -Infinity }, last] : [last];
 }
 
-function stepsOf(run) {
-  return state.entries[run]?.[state.entry] ?? [];
+function stepsOf(run, entry) {
+  return state.entries[run]?.[entry] ?? [];
 }
 
+// The place of the step that is nearest to the wanted one: other entries may have other steps.
+function placeOf({ step }, steps) {
+  if (step === Infinity) return steps.length - 1;
+  const far = steps.map((one) => Math.abs(one.step - Math.max(step, 0)));
+  return far.indexOf(Math.min(...far));
+}
+
+// What is shown is read from one moment's state; a later draw overtakes an earlier one.
 async function draw() {
-  const names = entryNames();
+  const turn = ++state.turn, names = entryNames();
   if (!names.length) {
-    document.body.replaceChildren(element("p", {
-      textContent: "No directions were logged yet: they come with the option atlases of " +
-        "latentkit fit, every 250,000 training images and at the end.",
-    }));
+    say("No directions were logged yet: they come with the option atlases of latentkit fit, " +
+      "every 250,000 training images and at the end.");
     return;
   }
-  const shown = await Promise.all(state.panels.map(contentOf));
-  const limits = sharedLimits(shown);
-  const panels = state.panels.map((panel, k) => panelOf(panel, k, shown[k], limits));
+  const shown = await Promise.all(state.panels.map((panel) => contentOf(panel, state.entry)));
+  const addresses = shown.map((content) => content.strip).filter(Boolean);
+  if (turn !== state.turn) {
+    addresses.forEach((address) => URL.revokeObjectURL(address));
+    return;
+  }
+  const limits = sharedLimits(shown), focused = document.activeElement?.dataset.key;
+  const panels = shown.map((content, k) => panelOf(content, k, limits));
   document.body.replaceChildren(header(names), element("main", {}, panels));
+  document.querySelector(`[data-key="${focused}"]`)?.focus();
+  state.addresses.forEach((address) => URL.revokeObjectURL(address));
+  state.addresses = addresses;
 }
 
 function header(names) {
-  const choice = select("direction or pair", names, state.entry, (name) => {
+  const choice = select("entry", "direction or pair", names, state.entry, (name) => {
     state.entry = name;
     draw();
   });
@@ -102,50 +134,45 @@ function header(names) {
   ]);
 }
 
-function panelOf(panel, index, content, limits) {
-  const steps = stepsOf(panel.run);
-  const place = Math.min(panel.place, steps.length - 1);
-  const runs = select("run", Object.keys(state.entries).sort(), panel.run, (run) => {
-    panel.run = run;
+function panelOf(content, index, limits) {
+  const { run, problem } = content;
+  const runs = select(`run ${index}`, "run", Object.keys(state.entries).sort(), run, (name) => {
+    state.panels[index].run = name;
     draw();
   });
   const parts = [element("label", {}, [element("span", { textContent: "run" }), runs])];
-  if (!content) {
-    const missing = `${state.entry} was not logged in this run`;
-    parts.push(element("p", { className: "quiet", textContent: missing }));
-  } else {
-    parts.push(slider(panel, steps, place), ...pictures(content, limits, panel.run, steps[place]));
-  }
+  if (problem) parts.push(element("p", { className: "quiet", textContent: problem }));
+  else parts.push(slider(content, index), ...pictures(content, limits));
   if (state.panels.length > 1) {
     parts.push(button("remove", () => {
       state.panels.splice(index, 1);
       draw();
-    }));
+    }, `remove ${index}`));
   }
   return element("article", { ariaLabel: `panel ${index + 1}` }, parts);
 }
 
-function slider(panel, steps, place) {
+function slider({ steps, place }, index) {
   const input = element("input", {
     type: "range", min: 0, max: Math.max(steps.length - 1, 0), value: place, ariaLabel: "step",
   });
+  input.dataset.key = `step ${index}`;
   const output = element("output", { textContent: steps[place].step.toLocaleString("en") });
   input.addEventListener("input", () => {
     output.textContent = steps[input.value].step.toLocaleString("en");
   });
   input.addEventListener("change", () => {
-    panel.place = Number(input.value);
+    state.panels[index].step = steps[input.value].step;
     draw();
   });
   return element("label", {}, [element("span", { textContent: "step" }), input, output]);
 }
 
-function pictures(content, limits, run, { step }) {
-  const { head, strip, maps } = content;
+function pictures({ head, strip, maps, run, entry, steps, place }, limits) {
   const what = head.kind === "pair" ? "from one image to the other" : "along the direction";
   const walk = element("img", {
     className: "strip", src: strip,
-    alt: `${head.frames} images ${what}, ${state.entry} of ${run} at step ${step}`,
+    alt: `${head.frames} images ${what}, ${entry} of ${run} at step ${steps[place].step}`,
   });
   const figures = maps.map((map) => figureOf(map, limits[map.question]));
   const notes = head.notes.map((text) => element("p", { className: "quiet", textContent: text }));
@@ -170,12 +197,11 @@ function figureOf({ question, height, width, values }, limit) {
 // Both kinds of maps are norms, so their scale starts at 0.
 function sharedLimits(shown) {
   const limits = {};
-  for (const content of shown) {
-    for (const { question, values } of content?.maps ?? []) {
-      const largest = values.reduce((a, b) => (Number.isFinite(b) ? Math.max(a, b) : a), 0);
-      limits[question] = Math.max(limits[question] ?? 0, largest) || 1;
-    }
+  for (const { question, values } of shown.flatMap((content) => content.maps ?? [])) {
+    const largest = values.reduce((a, b) => (Number.isFinite(b) ? Math.max(a, b) : a), 0);
+    limits[question] = Math.max(limits[question] ?? 0, largest);
   }
+  for (const question in limits) limits[question] ||= 1; // all maps are 0
   return limits;
 }
 
@@ -192,33 +218,41 @@ function colour(share) {
   return low.map((value, k) => value + (high[k] - value) * (place % 1));
 }
 
-async function contentOf(panel) {
-  const steps = stepsOf(panel.run);
-  if (!steps.length) return null;
-  const { blobs: keys } = steps[Math.min(panel.place, steps.length - 1)];
-  const [first, png, ...raw] = await Promise.all(keys.map(bytes));
-  const head = JSON.parse(new TextDecoder().decode(first));
-  const maps = head.maps.map((map, k) => ({ ...map, values: new Float32Array(raw[k]) }));
-  return { head, strip: URL.createObjectURL(new Blob([png], { type: "image/png" })), maps };
+async function contentOf(panel, entry) {
+  const { run } = panel, steps = stepsOf(run, entry);
+  if (!steps.length) return { run, problem: `${entry} was not logged in this run` };
+  const place = placeOf(panel, steps);
+  try {
+    const [first, png, ...raw] = await Promise.all(steps[place].blobs.map(bytes));
+    const head = JSON.parse(new TextDecoder().decode(first));
+    const maps = head.maps.map((map, k) => ({ ...map, values: new Float32Array(raw[k]) }));
+    const strip = URL.createObjectURL(new Blob([png], { type: "image/png" }));
+    return { run, entry, steps, place, head, maps, strip };
+  } catch (error) {
+    return { run, problem: `step ${steps[place].step} could not be read: ${error.message}` };
+  }
 }
 
 async function bytes(key) {
   if (!blobs.has(key)) {
     const response = await fetch(`./blob?key=${encodeURIComponent(key)}`);
+    if (!response.ok) throw new Error(`TensorBoard answered ${response.status}`);
     blobs.set(key, await response.arrayBuffer());
   }
   return blobs.get(key);
 }
 
-function select(name, values, chosen, changed) {
+function select(key, name, values, chosen, changed) {
   const found = element("select", { ariaLabel: name }, values.map((value) =>
     element("option", { value, textContent: value, selected: value === chosen })));
+  found.dataset.key = key;
   found.addEventListener("change", () => changed(found.value));
   return found;
 }
 
-function button(text, pressed) {
+function button(text, pressed, key = text) {
   const found = element("button", { type: "button", textContent: text });
+  found.dataset.key = key;
   found.addEventListener("click", pressed);
   return found;
 }

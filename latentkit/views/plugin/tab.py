@@ -63,8 +63,8 @@ class LatentTab(TBPlugin):  # type: ignore[misc]  # tensorboard has no types
             return _response(request, "expected ?key=, from /entries", "text/plain", 400)
         try:
             content = self._data.read_blob(context(request.environ), blob_key=key)
-        except errors.PublicError as error:
-            return _response(request, str(error), "text/plain", 404)
+        except (errors.PublicError, ValueError, LookupError) as error:  # a key of somebody else's
+            return _response(request, f"no such blob: {error}", "text/plain", 404)
         return _response(request, content, "application/octet-stream")
 
 

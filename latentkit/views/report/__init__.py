@@ -1,7 +1,5 @@
 """One self-contained HTML page about a run or a folder of results: no request leaves it."""
 
-import base64
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,28 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
-from PIL import Image
 
-from latentkit.store import versions
+from latentkit.explain.faithfulness import wilson
+from latentkit.store import (
+    CHECKPOINT_FILE,
+    MODEL_FILE,
+    fingerprint,
+    load,
+    read_about,
+    versions,
+)
 from latentkit.views.report.curves import Curve, curves
 from latentkit.views.report.latent_map import LatentMap
 from latentkit.views.report.numbers import Row, rows, text
-
-_PICTURES = {".png": "png", ".gif": "gif", ".webp": "webp", ".svg": "svg+xml"}
-_LARGE = 700_000  # bytes of a PNG from which on it is embedded as WebP
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture inside the page.
-
-    Attributes:
-        source: a `data:` address.
-        alt: what it shows, in words.
-    """
-
-    source: str
-    alt: str
+from latentkit.views.report.pictures import KINDS, Budget, Picture, address
 
 
 @dataclass(frozen=True)
@@ -75,12 +65,13 @@ class Result:
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 
-def page(folder: Path, explored: LatentMap | None = None) -> str:
+def page(folder: Path, explored: LatentMap | None = None, failed: Sequence[str] = ()) -> str:
     """Builds the page.
 
     Args:
         folder: a run folder, or any folder with runs and results in it.
         explored: the map of the run's latents; None for a page without.
+        failed: a sentence for everything that was to be looked at and could not be.
 
     Returns:
         The HTML text, with all pictures inside.
@@ -88,7 +79,8 @@ def page(folder: Path, explored: LatentMap | None = None) -> str:
     Raises:
         ValueError: the folder holds nothing to report, or a file in it is damaged.
     """
-    found, results = list(_runs(folder)), list(_results(folder))
+    budget = Budget(len(explored.sprite) if explored else 0)
+    found, results = list(_runs(folder)), list(_results(folder, budget))
     if not found and not results:
         raise ValueError(
             f"nothing to report in {folder}: no config.yaml, metrics.json or result.json"
@@ -103,8 +95,9 @@ def page(folder: Path, explored: LatentMap | None = None) -> str:
         "explored": explored and _for_page(explored),
         "clusters": explored.clusters if explored else [],
         "notes": explored.notes if explored else [],
-        "sprite": explored and _address(explored.sprite, "webp"),
-        "shown": explored and {"tile": explored.tile, "columns": explored.columns},
+        "failed": [*failed, *budget.left_out],
+        "sprite": explored and address(explored.sprite, "webp"),
+        "shown": explored and {"columns": explored.columns},
         "directions": [r for r in results if r.verb == "explain" and "names" in r.raw],
         "results": [r for r in results if not (r.verb == "explain" and "names" in r.raw)],
         "versions": versions(),
@@ -130,7 +123,7 @@ def _runs(folder: Path) -> Iterator[Run]:
             metrics=rows(_read(metrics)) if metrics.is_file() else [],
             curves=curves(place),
             health=_health(place / "health.json"),
-            config=config.read_text() if config.is_file() else "",
+            config=config.read_text("utf-8", errors="replace") if config.is_file() else "",
             about=list(_about(place)),
         )
 
@@ -140,8 +133,8 @@ def _health(path: Path) -> list[str] | None:
     if not path.is_file():
         return None
     said = []
-    for alarm in _read(path).get("alarms", []):
-        when = f"At iteration {alarm['iteration']}: {alarm['text']}"
+    for alarm in _read(path).get("alarms") or []:
+        when = f"At iteration {alarm.get('iteration')}: {alarm.get('text')}"
         gone = alarm.get("cleared")
         said.append(when if gone is None else f"{when} It cleared at iteration {gone}.")
     return said
@@ -149,48 +142,58 @@ def _health(path: Path) -> list[str] | None:
 
 def _about(run: Path) -> Iterator[Row]:
     """Where the run's model comes from."""
-    from latentkit.store import MODEL_FILE, fingerprint, load, read_about
-
-    if not (run / MODEL_FILE).is_file():
+    if not any((run / name).is_file() for name in (MODEL_FILE, CHECKPOINT_FILE)):
+        yield Row("model", "none was saved", "")
         return
-    about, model = read_about(run), load(run)
+    try:
+        about, model = read_about(run), load(run)
+    except ValueError as error:
+        yield Row("model", f"it cannot be read: {error}", "")
+        return
     yield Row("model", f"{type(model).__module__}.{type(model).__qualname__}", "")
     if hasattr(model, "parameters"):
         yield Row("parameters", f"{sum(p.numel() for p in model.parameters()):,}", "")
     yield Row("fingerprint", fingerprint(model), "")
-    yield Row("command", f"latentkit fit --config {about.get('config', run.name)}.yaml", "")
+    if (run / "config.yaml").is_file():
+        yield Row("command", f"latentkit fit --config {run / 'config.yaml'}", "")
     wanted = ("objective", "seed", "iteration", "input_shape", "data", "training", "versions")
     yield from rows({key: about[key] for key in wanted if key in about})
 
 
-def _results(folder: Path) -> Iterator[Result]:
+def _results(folder: Path, budget: Budget) -> Iterator[Result]:
     for path in sorted(folder.rglob("*.json")):
-        content = _read(path)
-        if "verb" not in content:
+        content = _ours(path)
+        numbers = content.get("numbers") or {}
+        if "verb" not in content or not isinstance(numbers, dict):
             continue
-        numbers = content.get("numbers", {})
         settings = {"model": content.get("model"), "fingerprint": content.get("fingerprint")}
-        settings |= content.get("settings", {})
+        settings |= content.get("settings") or {}
         said = "; ".join(f"{k} {text(v)}" for k, v in settings.items() if v not in (None, ""))
         yield Result(
             verb=str(content["verb"]),
             place=str(path.parent.relative_to(folder)),
             numbers=rows(numbers),
             settings=said,
-            pictures=list(_pictures(path.parent, content)),
+            pictures=list(_pictures(path.parent, content, budget)),
             raw=numbers,
         )
 
 
-def _pictures(folder: Path, content: Mapping[str, Any]) -> Iterator[Picture]:
+def _pictures(folder: Path, content: Mapping[str, Any], budget: Budget) -> Iterator[Picture]:
     names = (content.get("numbers") or {}).get("names") or []
-    for file in content.get("files", []):
+    for file in content.get("files") or []:
         path = folder / Path(str(file)).name  # nothing from outside the folder
-        if path.suffix in _PICTURES and path.is_file():
-            yield Picture(_embedded(path), _alt(str(content["verb"]), path.stem, names))
+        if path.suffix in KINDS and path.is_file():
+            number = path.stem.rpartition("direction_")[2]
+            known = "direction_" in path.stem and number.isdigit() and int(number) <= len(names)
+            k = int(number) - 1 if known and content["verb"] == "explain" else None
+            alt = _alt(str(content["verb"]), path.stem, None if k is None else str(names[k]))
+            picture = budget.picture(path, alt, k)
+            if picture is not None:
+                yield picture
 
 
-def _alt(verb: str, stem: str, names: Sequence[str]) -> str:
+def _alt(verb: str, stem: str, direction: str | None) -> str:
     """A text in the place of the picture, for those who cannot see it."""
     known = {
         "sample": "A grid of images generated from samples of the prior",
@@ -200,29 +203,15 @@ def _alt(verb: str, stem: str, names: Sequence[str]) -> str:
         "mix": "A grid of images that mix the styles of others",
         "explain": "Directions: walk, effect, readings and use, on one scale",
     }
-    number = stem.rpartition("direction_")[2]
-    if verb == "explain" and number.isdigit() and int(number) <= len(names):
-        return f"{names[int(number) - 1]}: walk, effect, readings and use, image by image"
+    if direction is not None:
+        return f"{direction}: walk, effect, readings and use, image by image"
     return known.get(verb, f"picture of {verb}: {stem}")
-
-
-def _embedded(path: Path) -> str:
-    content, kind = path.read_bytes(), _PICTURES[path.suffix]
-    if kind == "png" and len(content) > _LARGE:
-        buffer = io.BytesIO()
-        Image.open(path).convert("RGB").save(buffer, format="WEBP", quality=90)
-        content, kind = buffer.getvalue(), "webp"
-    return _address(content, kind)
-
-
-def _address(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _for_page(explored: LatentMap) -> dict[str, Any]:
     """What the page's script reads."""
     content = asdict(explored)
-    return {key: content[key] for key in ("places", "groups", "columns", "tile")}
+    return {key: content[key] for key in ("places", "groups", "columns")}
 
 
 def _verdict(result: Result, k: int) -> list[tuple[str, bool]]:
@@ -230,7 +219,7 @@ def _verdict(result: Result, k: int) -> list[tuple[str, bool]]:
     said = []
     for question, told in result.raw.get("retrieval", {}).items():
         share, chance = told["per_direction"][k], told["chance"]
-        trusted = told["interval"][0] > chance and share > chance
+        trusted = wilson(share, told["images"])[0] > chance  # as the picture itself says
         words = f"{question} told from the other directions in {share:.0%} (chance {chance:.0%})"
         said.append((words, trusted))
     return said
@@ -241,4 +230,13 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _ours(path: Path) -> dict[str, Any]:
+    """The content of a result; nothing of a file that is no JSON, or somebody else's."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (ValueError, UnicodeDecodeError, OSError):
+        return {}
     return content if isinstance(content, dict) else {}

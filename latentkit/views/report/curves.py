@@ -36,7 +36,7 @@ class Curve:
 
 def curves(run: Path) -> list[Curve]:
     """Every scalar in a run's event files; those that were logged once are no curve."""
-    events = EventAccumulator(str(run), size_guidance={"scalars": 2000})
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
     events.Reload()
     tags = [t for t in events.Tags()["scalars"] if t not in _NONE and not t.startswith("final/")]
     return list(_drawn(events, tags))
@@ -53,11 +53,10 @@ def _drawn(events: EventAccumulator, tags: Sequence[str]) -> Iterator[Curve]:
 
 def drawn(name: str, points: Sequence[tuple[int, float]]) -> Curve | None:
     """The curve through points (step, value); None if no value is finite."""
-    points = [*points[: -1 : -(-len(points) // _MOST)], points[-1]]
     values = [v for _, v in points if isfinite(v)]
     if not values:
         return None
-    low, high = min(values), max(values)
+    low, high, points = min(values), max(values), _thinned(points)
     start, end = points[0][0], points[-1][0]
     parts, move = [], "M"
     for step, value in points:
@@ -69,3 +68,19 @@ def drawn(name: str, points: Sequence[tuple[int, float]]) -> Curve | None:
         parts.append(f"{move}{x:.1f} {y:.1f}")
         move = "L"
     return Curve(name, "".join(parts), points[-1][1], low, high, start, end)
+
+
+def _thinned(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Of many points in a row the least and the largest, so that no spike is lost; and the last."""
+    size = -(-2 * len(points) // _MOST)
+    if size < 3:
+        return list(points)
+    kept = []
+    for start in range(0, len(points) - 1, size):
+        some = points[start : min(start + size, len(points) - 1)]
+        kept += sorted({min(some, key=_finite), max(some, key=_finite)})
+    return [*kept, points[-1]]
+
+
+def _finite(point: tuple[int, float]) -> float:
+    return point[1] if isfinite(point[1]) else 0.0

@@ -3,9 +3,10 @@
   const content = JSON.parse(document.getElementById("content").textContent);
   const canvas = document.getElementById("points"), drawing = canvas.getContext("2d");
   const [projection, group] = ["projection", "group"].map((id) => document.getElementById(id));
-  const [card, face, said, legend] = ["card", "face", "said", "legend"]
+  const [card, face, words, said, legend] = ["card", "face", "words", "said", "legend"]
     .map((id) => document.getElementById(id));
-  // Petroff's ten colours, made to be told apart by the colour-blind too; then darker and lighter.
+  // Petroff's ten colours, made to be told apart by the colour-blind too; then darker and lighter
+  // ones, and so on. Nobody tells so many apart: the card names them.
   const TEN = ["#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300",
     "#b9ac70", "#717581", "#92dadd"];
   const MARGIN = 14;
@@ -17,7 +18,9 @@
   new ResizeObserver(() => draw()).observe(canvas);
   canvas.addEventListener("pointermove", (event) => choose(nearest(event, 16)));
   canvas.addEventListener("pointerdown", (event) => choose(nearest(event, 28)));
-  canvas.addEventListener("pointerleave", () => choose(-1));
+  canvas.addEventListener("pointerleave", (event) => {
+    if (event.pointerType === "mouse") choose(-1); // a finger leaves as soon as it has touched
+  });
   canvas.addEventListener("blur", () => choose(-1));
   canvas.addEventListener("keydown", (event) => {
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -42,8 +45,8 @@
   }
 
   function colourOf(k) {
-    const lightness = k < 10 ? 100 : 60 + 40 * ((Math.floor(k / 10) % 2));
-    return k < 10 ? TEN[k] : `color-mix(in srgb, ${TEN[k % 10]} ${lightness}%, black)`;
+    const level = Math.floor(k / 10), share = 100 - 40 * (level / (level + 1)) - 10 * (level % 5);
+    return level ? `color-mix(in srgb, ${TEN[k % 10]} ${share}%, ${level % 2 ? "black" : "white"})` : TEN[k];
   }
 
   function draw() {
@@ -101,7 +104,7 @@
     face.style.setProperty("--x", k % content.columns);
     face.style.setProperty("--y", Math.floor(k / content.columns));
     const what = Object.entries(content.groups).map(([name, values]) => `${name} ${values[k]}`);
-    said.textContent = [`image ${k}`, ...what].join(", ");
+    said.textContent = words.textContent = [`image ${k}`, ...what].join(", ");
     const [x, y] = places()[k], side = canvas.clientWidth;
     card.style.left = x < side / 2 ? `${x + 14}px` : "auto";
     card.style.right = x < side / 2 ? "auto" : `${side - x + 14}px`;
