@@ -28,21 +28,19 @@ class FinalNumbers(pl.Callback):
         self.enabled = enabled
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes one session of the HParams tab; its metrics are the scalars `final/...`."""
+        """Writes one session of the HParams tab, which shows the last values of the scalars."""
         if not self.enabled or not trainer.is_global_zero or not isinstance(pl_module, Training):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         settings = dict(flat(arguments(pl_module.hparams)))
         settings |= {f"model/{k}": v for k, v in _of_model(pl_module)}
         settings |= {f"data/{k}": v for k, v in flat(arguments(getattr(data, "hparams", {})))}
-        numbers = {f"final/{k}": float(v) for k, v in sorted(trainer.callback_metrics.items())}
+        numbers = {k: float(v) for k, v in sorted(trainer.callback_metrics.items())}
         step = int(pl_module.iteration)
         for board in boards(trainer):
             writer: Any = board
             for summary in _hparams(settings, numbers):
                 writer._get_file_writer().add_summary(summary, step)  # no public way in one run
-            for name, value in numbers.items():
-                board.add_scalar(name, value, step)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Plain]]:

@@ -1,5 +1,6 @@
 """The report of a trained run, in a browser without a network: light, dark, on a phone, by key."""
 
+import json
 import re
 import shutil
 
@@ -8,6 +9,7 @@ import torch
 
 import latentkit
 from latentkit.cli import main
+from latentkit.cli.exploring import _known
 from latentkit.training import classifier
 from tests.cli.mistakes import LOUD
 from tests.views.browser import opened
@@ -78,10 +80,17 @@ def test_another_model_is_looked_at_anew(run, capsys):
     assert "report: evaluate" not in said
 
 
-def test_another_seed_is_looked_at_anew(run, capsys):
-    assert main(["report", str(run), "--images", "60", "--seed", "1", "--out", "r.html"]) == 0
-    assert "report: evaluate" in capsys.readouterr().err
-    assert main(["report", str(run), "--images", "60"]) == 0
+def test_a_result_is_known_by_all_that_it_depends_on(tmp_path):
+    key = {"fingerprint": "a", "data": None, "seed": 0, "images": 60}
+    (tmp_path / "result.json").write_text('{"files": ["sample.png"]}')
+    (tmp_path / "sample.png").touch()
+    assert not _known(tmp_path, key)
+    (tmp_path / "looked_at.json").write_text(json.dumps(key))
+    assert _known(tmp_path, key)
+    for other in ({"fingerprint": "b"}, {"data": "x.npz"}, {"seed": 1}, {"images": 30}):
+        assert not _known(tmp_path, key | other)
+    (tmp_path / "sample.png").unlink()
+    assert not _known(tmp_path, key)
 
 
 def test_a_model_that_is_broken_has_a_report_too(run, tmp_path):

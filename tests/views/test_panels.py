@@ -78,7 +78,11 @@ def test_every_promised_tag_is_there_with_sane_content(make, few, run, events, n
     assert set(found.Tags()["histograms"]) == (set() if name == "gan" else histograms)
     spaces = {p.parent.name for p in folder.rglob("tensors.tsv")}
     assert spaces == SPACES[name]
-    assert "final/" in " ".join(found.Tags()["scalars"])
+    sessions = found.PluginTagToContent("hparams")
+    assert set(sessions) == {
+        f"_hparams_/{k}" for k in ("experiment", "session_start_info", "session_end_info")
+    }
+    assert b"train/" in sessions["_hparams_/experiment"]  # a number to compare by
     config = (folder / "projector_config.pbtxt").read_text()
     assert all(space in config for space in spaces)
 

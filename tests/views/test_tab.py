@@ -157,7 +157,7 @@ def test_an_overtaken_drawing_is_dropped(board):
         index = json.loads(get(board, "/entries")[0])
         keys = index["one"]["unit 3"][1]["blobs"]
         watched.page.unroute_all()
-        page.route(lambda url: any(key in url for key in keys), late.append)
+        page.route(lambda url: any(key in url for key in keys), lambda route: late.append(route))
         page.goto(f"{board}#{PLUGIN_NAME}")
         frame = page.frame_locator("iframe")
         slider = frame.locator("article:first-of-type input")

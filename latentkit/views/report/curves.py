@@ -38,7 +38,7 @@ def curves(run: Path) -> list[Curve]:
     """Every scalar in a run's event files; those that were logged once are no curve."""
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
     events.Reload()
-    tags = [t for t in events.Tags()["scalars"] if t not in _NONE and not t.startswith("final/")]
+    tags = [t for t in events.Tags()["scalars"] if t not in _NONE]
     return list(_drawn(events, tags))
 
 
