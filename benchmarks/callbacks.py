@@ -116,7 +116,7 @@ def _of_quality(
     def look() -> None:
         with judged(trainer, module):
             quality._generated(module)
-            quality._rebuilt(module)
+            quality._rebuilt(trainer, module)
 
     return epochs * seconds(look, rounds)
 

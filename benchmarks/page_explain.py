@@ -1,5 +1,6 @@
 """The sections of benchmarks/README.md on explanations: DirBench, and the cost of heatmaps."""
 
+import statistics
 from typing import Any
 
 from tables import every, made_on, spread, table, verdict
@@ -7,6 +8,7 @@ from tables import every, made_on, spread, table, verdict
 MEASURES = ("retrieval", "spearman", "iou", "pointing", "energy", "owner", "insertion")
 KINDS = {"autoencoder": "autoencoder", "vae": "VAE", "dcgan": "DCGAN", "clustergan": "ClusterGAN"}
 COUNTS = {"random": 8, "principal": 5, "sefa": 5, "factors": 9}  # directions of each kind
+FREE = ("mean change over directions", "intensity", "sobel", "centre", "uniform")
 Tables = dict[str, dict[str, Any]]
 
 
@@ -80,6 +82,9 @@ def models(trained: dict[str, dict]) -> list[str]:
         "Retrieval of the other readings on the directions of known factors, mean ± sd of the "
         "seeds.",
         table(["map", *_columns(trained)], _readings(trained)),
+        "Insertion of the pattern, as another seed's encoder sees it, beside that of the best map "
+        "that knows no direction; mean of the seeds.",
+        table(["network", "pattern", "best without direction", "ahead by"], _insertions(trained)),
     ]
 
 
@@ -135,6 +140,23 @@ def _readings(trained: dict[str, dict]) -> list[list[str]]:
     columns = [tables for _, _, tables in _of_factors(trained)]
     names = dict.fromkeys(name for tables in columns for name in tables[0])
     return [[_plain(name), *(_mean(tables, name) for tables in columns)] for name in names]
+
+
+def _insertions(trained: dict[str, dict]) -> list[list[str]]:
+    lines = []
+    for kind, network, tables in _of_factors(trained):
+        found = {
+            name: [t[name]["insertion"]["mean"] for t in tables if "insertion" in t[name]]
+            for name in ("pattern", *FREE)
+        }
+        if not found["pattern"]:
+            continue
+        means = {name: statistics.mean(values) for name, values in found.items()}
+        best = max(FREE, key=lambda name: means[name])
+        ahead = means["pattern"] - means[best]
+        cells = [f"{means['pattern']:.2f}", f"{means[best]:.2f} ({best})", f"{ahead:+.2f}"]
+        lines.append([f"{KINDS[kind]}, {network}", *cells])
+    return lines
 
 
 def _plain(name: str) -> str:
