@@ -43,7 +43,7 @@ class Atlases(Panel):
         pairs: of validation images; without an encoder, of samples.
     """
 
-    def __init__(self, every: int = 250_000, directions: int = 4, pairs: int = 2) -> None:
+    def __init__(self, every: int = 500_000, directions: int = 4, pairs: int = 2) -> None:
         super().__init__(every)
         if directions < 1 or pairs < 0:
             raise ValueError(

@@ -28,7 +28,7 @@ class Latents(Panel):
         units: that have a histogram of their own: the first ones.
     """
 
-    def __init__(self, every: int = 50_000, count: int = 500, units: int = 8) -> None:
+    def __init__(self, every: int = 100_000, count: int = 500, units: int = 8) -> None:
         super().__init__(every)
         if count < 2 or units < 0:
             raise ValueError(

@@ -36,7 +36,7 @@ class Projector(Panel):
         count: validation images, at most; and samples.
     """
 
-    def __init__(self, every: int = 1_000_000, count: int = 1000) -> None:
+    def __init__(self, every: int = 10_000_000, count: int = 1000) -> None:
         super().__init__(every)
         if not 2 <= count <= MOST:
             raise ValueError(f"expected projector.count of 2 to {MOST}, got {count}")

@@ -100,7 +100,7 @@ async function draw() {
   const turn = ++state.turn, names = entryNames();
   if (!names.length) {
     say("No directions were logged yet: they come with the option atlases of latentkit fit, " +
-      "every 250,000 training images and at the end.");
+      "every 500,000 training images and at the end.");
     return;
   }
   const shown = await Promise.all(state.panels.map((panel) => contentOf(panel, state.entry)));
