@@ -32,12 +32,12 @@ def bench(
         data: a data YAML, a folder of images or an .npz, instead of the models' own data.
     """
     from latentkit.cli.dirbench import bench_models, bench_oracle
-    from latentkit.cli.results import Results
+    from latentkit.cli.results import FIGURE, Results
     from latentkit.cli.sources import at_least, open_source
 
     at_least(2, images=images)
     at_least(1, steps=steps)
-    results = Results(f"bench-{what}", common)
+    results = Results(f"bench-{what}", common, FIGURE)
     if model is None:
         bench_oracle(results, images, steps)
     else:

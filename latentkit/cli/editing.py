@@ -19,9 +19,9 @@ def edit(  # noqa: PLR0913  (one parameter an option)
 ) -> None:
     """Move images along a latent direction, with a sweep of strengths.
 
-    Images are encoded, or inverted in a model without an encoder. Writes a sheet (.png), an
-    animation (.gif, and .mp4 if --out ends in it) and the edited latents (.npz), and says what is
-    known of the direction's error.
+    Images are encoded, or inverted in a model without an encoder. Writes a sheet (.png, or
+    .svg or .pdf if --out ends in it), an animation (.gif, and .mp4 if --out does) and the edited
+    latents (.npz), and says what is known of the direction's error.
 
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
@@ -39,12 +39,12 @@ def edit(  # noqa: PLR0913  (one parameter an option)
     """
     from latentkit.cli.edits import edit_images, open_direction, write_edit
     from latentkit.cli.inversions import Search, choose_images
-    from latentkit.cli.results import Results
+    from latentkit.cli.results import FIGURE, Results
     from latentkit.cli.sources import at_least, open_source
 
     at_least(0, steps=steps)
     at_least(1, count=count, starts=starts)
-    results = Results("edit", common, (".png", ".gif", ".mp4"))
+    results = Results("edit", common, (*FIGURE, ".gif", ".mp4"))
     source = open_source(model, common, data)
     source.require("decode")
     direction = open_direction(directions, name, source)

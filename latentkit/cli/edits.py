@@ -142,7 +142,7 @@ def write_edit(
     rows = torch.cat([originals[:, None], edited.images], dim=1)
     notes = _notes(direction, found, hasattr(source.model, "encode"))
     title = f"{direction.name} ({direction.method})"
-    results.figure(sheet(rows, names, columns, title, notes), results.main.with_suffix(".png"))
+    results.figure(sheet(rows, names, columns, title, notes), results.drawn)
     frames = [enlarged(grid(frame, len(names)), 256) for frame in edited.frames]
     moving = [*frames, *frames[-2:0:-1]]
     results.animation(moving, results.main.with_suffix(".gif"))

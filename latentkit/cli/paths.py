@@ -131,8 +131,8 @@ def numbers(walks: Mapping[str, Walk]) -> dict[str, Any]:
 def draw(results: Results, rows: Mapping[str, Tensor], loop: bool) -> None:
     """Writes the strip or the labelled strips, and the animation: there and back, or round."""
     images = torch.stack([*rows.values()], dim=1)  # (T, M, C, H, W)
-    picture = results.main.with_suffix(".png")
-    if len(rows) > 1:
+    picture = results.drawn
+    if len(rows) > 1 or picture.suffix != ".png":
         results.figure(labelled_rows(rows), picture)
         frames = [enlarged(grid(several, len(several)), 512) for several in images]
     else:

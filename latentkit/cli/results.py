@@ -53,6 +53,11 @@ class Results:
             if parent.exists() and not parent.is_dir():
                 raise ValueError(f"cannot write {self.main}: {parent} is a file, not a folder")
 
+    @property
+    def drawn(self) -> Path:
+        """Where the drawn picture goes, beside an animation that may be the main file."""
+        return self.main if self.main.suffix in FIGURE else self.main.with_suffix(".png")
+
     def path(self, name: str) -> Path:
         """A further file beside the main one; it has its name in front where that was typed."""
         return self.main.with_name(self.prefix + name)

@@ -43,8 +43,9 @@ def interpolate(
     """Walk from one latent to another, decoding on the way.
 
     An endpoint is an image file, seed:N (a prior sample), item:N (of the test images), cluster:N
-    or a .npy latent. Writes a strip (.png), an animation (.gif, and .mp4 if --out ends in it), and
-    the latents (.npy). Several methods give a labelled row each.
+    or a .npy latent. Writes a strip (.png, or .svg or .pdf if --out ends in it), an animation
+    (.gif, and .mp4 if --out does), and the latents (.npy). Several methods give a labelled row
+    each.
 
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
@@ -58,12 +59,12 @@ def interpolate(
     import numpy as np
 
     from latentkit.cli import paths
-    from latentkit.cli.results import Results
+    from latentkit.cli.results import FIGURE, Results
     from latentkit.cli.sources import at_least, open_source
     from latentkit.store import atomic
 
     at_least(2, steps=way.steps)
-    results = Results("interpolate", common, (".png", ".gif", ".mp4"))
+    results = Results("interpolate", common, (*FIGURE, ".gif", ".mp4"))
     source = open_source(model, common, data)
     source.require("decode")
     names = [from_, *(through or []), to]

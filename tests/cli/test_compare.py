@@ -124,6 +124,15 @@ def test_figures_as_vector_graphics(ok, place, kind):
     assert (place / "map.npz").exists()
 
 
+@pytest.mark.parametrize("methods", [("lerp",), ("lerp", "slerp")])
+def test_strips_as_vector_graphics(ok, place, methods):
+    words = ("--from", "item:0", "--to", "item:1", "--method", *methods, "--out", "walk.svg")
+    ok("interpolate", "vae.safetensors", *words)
+    assert "<svg" in (place / "walk.svg").read_text()
+    assert (place / "walk.gif").exists()
+    assert not (place / "walk.png").exists()
+
+
 def test_every_picture_of_directions_is_of_the_same_kind(ok, place):
     ok("explain", "vae.safetensors", "--images", 2, "--out", "found.svg")
     assert {p.name for p in place.glob("found*")} == {
