@@ -43,8 +43,8 @@ GAN --model.init_args.model.init_args.latent_dim 0 => inputs of 1 or more, got 0
 FIT --health.every -1 => expected health.every and health.grace of 0 or more
 FIT --quality.every -1 => expected quality.every of 0 or more
 FIT --quality.features encoder => changes during the training
-FIT --quality.features nonsense => expected features encoder, classifier
-FIT --quality.features inception => expected torchvision's Inception v3 weights at
+FIT --quality.every 1 --quality.features nonsense => expected features encoder, classifier
+FIT --quality.every 1 --quality.features inception => expected torchvision's Inception v3 weights at
 FIT --health.count 3 => health.count of 16 or more
 FIT --trainer.callbacks pytorch_lightning.callbacks.EMAWeightAveraging => weight averaging callbacks
 """

@@ -200,7 +200,7 @@ def test_encode_writes_a_projector(ok, place):
     said = ok("encode", "ae.safetensors", "--limit", 10, "--projector", "board")
     assert "tensorboard --logdir board" in said
     (metadata,) = (place / "board").rglob("metadata.tsv")
-    assert len(metadata.read_text().split()) == 10
+    assert len(metadata.read_text().splitlines()) == 1 + 10
     (sprite,) = (place / "board").rglob("sprite.png")
     assert Image.open(sprite).size == (4 * SIDE, 4 * SIDE)
 

@@ -246,7 +246,8 @@ def test_a_foreign_model_is_encoded_and_edited(ok, foreign, name):
     if name == "pair":
         ok("encode", model, *data, "--projector", "board")
         assert arrays(foreign / "outputs/encode/encode.npz")["z"].shape == (6, 4)
-        assert len(next((foreign / "board").rglob("metadata.tsv")).read_text().split()) == 6
+        table = next((foreign / "board").rglob("metadata.tsv")).read_text()
+        assert len(table.splitlines()) == 1 + 6
     ok("directions", model, *data, "--method", "axes", "--count", "1", "--out", "d.safetensors")
     words = ["--directions", "d.safetensors", "--images", "item:0", "--strengths", "1"]
     ok("edit", model, *data, *words, "--starts", "3")
