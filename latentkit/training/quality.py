@@ -19,7 +19,7 @@ from latentkit.training.watch import boards, judged
 
 QUALITY_FILE = "quality.json"
 _FEWEST = 64  # images that are worth a number: the features are about as many
-_REBUILT = 64  # images whose reconstruction is compared: the window is slow
+_REBUILT = 32  # images whose reconstruction is compared: the window is slow
 
 
 class Quality(pl.Callback):

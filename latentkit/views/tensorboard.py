@@ -70,7 +70,7 @@ class Walks(Panel):
         pairs: of images interpolated between.
     """
 
-    def __init__(self, every: int = 150_000, units: int = 8, pairs: int = 4) -> None:
+    def __init__(self, every: int = 250_000, units: int = 8, pairs: int = 4) -> None:
         super().__init__(every)
         if units < 1 or pairs < 1:
             raise ValueError(
