@@ -1,30 +1,23 @@
 """What `latentkit compare` measures of several models, on the same images and seeds."""
 
-import io
-import json
-import re
 import sys
-import tempfile
-from collections.abc import Callable
-from contextlib import redirect_stdout
-from functools import partial
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from latentkit.cli.evaluating import evaluate
 from latentkit.cli.parser import Common
+from latentkit.cli.scores import measure
 from latentkit.cli.sources import Source, open_source
 from latentkit.data.base import ImageData
 from latentkit.metrics.similarity import cka, rotation_fit
 from latentkit.training.classifier import has_classes
+from latentkit.training.features import Space, named_space
 from latentkit.views.comparison import Side
 
 _SHOWN = 16  # samples and reconstructions
-_OWN = re.compile(r"_encoder\d+(_|$)")  # in the name of a number: measured in the own encoder
+_POSTERIOR = 64  # samples of the importance-weighted bound of a VAE, as of `evaluate`
 
 
 def sources_of(runs: list[str], common: Common, data: str | None) -> list[Source]:
@@ -53,13 +46,18 @@ def sources_of(runs: list[str], common: Common, data: str | None) -> list[Source
 
 
 def compared(
-    sources: list[Source], common: Common, data: str | None, count: int, features: str | None
+    sources: list[Source], common: Common, count: int, features: str | None
 ) -> tuple[list[Side], dict[str, dict[str, float]], dict[str, Any]]:
     """One side a model; how alike each two latent spaces are; and the settings."""
-    images = sources[0].sample("test", count, common.seed)[0]
+    images, labels = sources[0].sample("test", count, common.seed)
     shown = images[torch.linspace(0, len(images) - 1, min(_SHOWN, len(images))).long()]
-    look = partial(_evaluated, common=common, data=data, count=count, features=features)
-    sides = [_side(source, shown, common, look) for source in sources]
+    space = _common_space(sources, features, common.seed)
+    sides = []
+    for source in sources:
+        print(f"compare: {source.name}", file=sys.stderr, flush=True)
+        counts = None, _POSTERIOR
+        numbers, settings = measure(source, images, labels, space, counts, common.seed)
+        sides.append(_side(source, shown, common.seed, numbers, settings))
     latents = {s.name: s.encode(images).flatten(1) for s in sources if hasattr(s.model, "encode")}
     alike = {
         f"{a}, {b}": {"cka": cka(x, y), "rotation": rotation_fit(x, y)}
@@ -75,38 +73,30 @@ def _one(a: ImageData, b: ImageData) -> bool:
     return sizes[0] == sizes[1] and torch.equal(*first)
 
 
+def _common_space(sources: list[Source], features: str | None, seed: int) -> Space | None:
+    """What the images that models generate are compared in; never the own encoder of one."""
+    first = sources[0]
+    if not any(_generates(source) for source in sources):
+        return None
+    if features is None and has_classes(first.data):
+        features = "classifier"
+    return None if features is None else named_space(features, first.data, first.device, seed)
+
+
+def _generates(source: Source) -> bool:
+    return hasattr(source.model, "decode") and hasattr(source.model, "prior")
+
+
 def _side(
     source: Source,
     images: Tensor,
-    common: Common,
-    look: Callable[[Source], tuple[dict[str, Any], dict[str, Any]]],
+    seed: int,
+    numbers: dict[str, Any],
+    settings: dict[str, Any],
 ) -> Side:
-    print(f"compare: {source.name}", file=sys.stderr, flush=True)
-    model, samples, rebuilt = source.model, None, None
-    decodes = hasattr(model, "decode")
-    if decodes and hasattr(model, "prior"):
-        samples = source.decode(source.prior_sample(_SHOWN, common.seed))
-    if decodes and hasattr(model, "encode"):
+    samples, rebuilt = None, None
+    if _generates(source):
+        samples = source.decode(source.prior_sample(_SHOWN, seed))
+    if hasattr(source.model, "decode") and hasattr(source.model, "encode"):
         rebuilt = source.decode(source.encode(images))
-    numbers, settings = look(source)
     return Side(source.name, source.fingerprint, numbers, settings, images, samples, rebuilt)
-
-
-def _evaluated(
-    source: Source, common: Common, data: str | None, count: int, features: str | None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `latentkit evaluate` says, without what is in the features of the model's own encoder.
-
-    Every model has another encoder, so such numbers would not compare.
-    """
-    generates = hasattr(source.model, "decode") and hasattr(source.model, "prior")
-    if features is None and generates and has_classes(source.data):
-        features = "classifier"
-    features = features if generates else None
-    with tempfile.TemporaryDirectory() as folder:
-        quiet = Common(folder, common.seed, common.device)
-        with redirect_stdout(io.StringIO()):
-            evaluate(source.name, quiet, data=data, limit=count, features=features)
-        content = json.loads((Path(folder) / "result.json").read_text())
-    kept = {k: v for k, v in content["numbers"].items() if not _OWN.search(k)}
-    return kept, content["settings"]

@@ -80,7 +80,7 @@ def compare(
         )
     results = Results("compare", common, (".html",))
     sources = sources_of(runs, common, data)
-    sides, alike, settings = compared(sources, common, data, images, features)
+    sides, alike, settings = compared(sources, common, images, features)
     results.text(comparison(sides, alike, settings))
     numbers = {s.name: {"fingerprint": s.fingerprint, **s.numbers} for s in sides}
     each = {s.name: dict(s.settings) for s in sides}

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
-from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 
@@ -25,12 +24,8 @@ def judged(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator[None]:
         with torch.no_grad(), trainer.precision_plugin.val_step_context(), exact, eager:
             yield
     finally:
-        _restore(modes)
-
-
-def _restore(modes: dict[nn.Module, bool]) -> None:
-    for part, mode in modes.items():
-        part.training = mode
+        for part, mode in modes.items():
+            part.training = mode
 
 
 def boards(trainer: pl.Trainer) -> Iterator[SummaryWriter]:

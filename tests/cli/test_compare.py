@@ -44,6 +44,15 @@ def test_numbers_stand_side_by_side(ok, place):
     assert alike["rotation"] == pytest.approx(rotation_fit(*z), rel=1e-4)
 
 
+def test_one_classifier_is_trained_for_all(ok, place, monkeypatch):
+    trained, calls = classifier.Classifier.trained, []
+    monkeypatch.setattr(
+        classifier.Classifier, "trained", lambda *a: (calls.append(1), trained(*a))[1]
+    )
+    ok("compare", *PAIR, "--out", "found")
+    assert len(calls) == 1
+
+
 def test_a_model_is_like_itself(ok, place):
     (place / "twin.safetensors").symlink_to((place / "vae.safetensors").resolve())
     ok("compare", "vae.safetensors", "twin.safetensors", "--images", 20, "--out", "found")

@@ -49,7 +49,6 @@ class LatentMap:
         groups: "label" and "cluster" -> a name for each point.
         sprite: a WebP of all thumbnails, row by row.
         columns: thumbnails in a row of it.
-        tile: pixels of a thumbnail's side.
         clusters: largest first.
         notes: how it was made, in sentences.
     """
@@ -58,7 +57,6 @@ class LatentMap:
     groups: dict[str, list[str]]
     sprite: bytes
     columns: int
-    tile: int
     clusters: list[ClusterRow]
     notes: list[str]
 
@@ -85,10 +83,10 @@ def latent_map(
     groups = {"cluster": [_cluster_name(k) for k in clustering.labels.tolist()]}
     groups = ({"label": names} if (labels >= 0).any() else {}) | groups
     columns = int(np.ceil(np.sqrt(len(images))))
-    sprite, tile = thumbnails(images, columns)
+    sprite = thumbnails(images, columns)
     rows = members(clustering, labels, class_names)
     places, how = projections(latents)
-    return LatentMap(places, groups, sprite, columns, tile, rows, notes + how)
+    return LatentMap(places, groups, sprite, columns, rows, notes + how)
 
 
 def projections(latents: Tensor) -> tuple[dict[str, list[tuple[float, float]]], list[str]]:
@@ -121,14 +119,14 @@ def _unit_square(points: NDArray[Any]) -> list[tuple[float, float]]:
     return [(round(float(x), 4), round(1 - float(y), 4)) for x, y in centred]
 
 
-def thumbnails(images: Tensor, columns: int) -> tuple[bytes, int]:
-    """A WebP of all images (N, C, H, W) without gaps, and the side of one in pixels."""
+def thumbnails(images: Tensor, columns: int) -> bytes:
+    """A WebP of all images (N, C, H, W) without gaps."""
     tile = min(_THUMBNAIL, max(images.shape[-2:]))
     small = interpolate(images.float(), (tile, tile), mode="bilinear", antialias=True)
     sheet = to_pil(grid(small.clamp(0, 1), columns, 0))
     buffer = io.BytesIO()
     sheet.save(buffer, format="WEBP", quality=85)
-    return buffer.getvalue(), tile
+    return buffer.getvalue()
 
 
 def members(clustering: Clustering, labels: Tensor, class_names: Sequence[str]) -> list[ClusterRow]:
