@@ -20,7 +20,7 @@ from runs import fit
 from latentkit.store import write_json
 
 HERE = Path(__file__).parent
-EPOCHS = {"autoencoder": 15, "vae": 15, "dcgan": 10, "clustergan": 10}  # what two cores can carry
+EPOCHS = {"autoencoder": 15, "vae": 15, "dcgan": 25, "clustergan": 10}  # what two cores can carry
 
 
 def bench(out: Path, arguments: list[str]) -> dict[str, Any]:

@@ -100,7 +100,7 @@ class Subject:
         seed, watch = self.encoder_seed, bar("training an encoder")
         part = encoder_for(shape, model.prior.dim, seed=seed)
         part.module.to(self.source.device)
-        train_encoder(part.module, model.decode, model.prior, self.steps, seed=seed, watch=watch)
+        train_encoder(part.module, model, self.steps, rebuild=5.0, seed=seed, watch=watch)
         return part
 
     def _directions(self) -> Iterator[tuple[str, Tensor]]:

@@ -59,7 +59,7 @@ def bench_oracle(results: Results, images: int, steps: int) -> None:
 
 
 def _train(oracle: Oracle, module: torch.nn.Module, steps: int, seed: int, words: str) -> float:
-    return train_encoder(module, oracle.decode, oracle.prior, steps, seed=seed, watch=bar(words))
+    return train_encoder(module, oracle, steps, seed=seed, watch=bar(words))
 
 
 def bench_models(results: Results, sources: list[Source], images: int, steps: int) -> None:

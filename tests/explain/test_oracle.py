@@ -95,7 +95,7 @@ def test_training_is_repeatable_and_leaves_the_random_state_alone(steps):
     for seed in (0, 0, 1):
         oracle = Oracle(SIZE, width=4)
         small = {"images": 64, "batch": 8, "seed": seed, "watch": watch}
-        errors.append(train_encoder(oracle.encoder, oracle.decode, oracle.prior, steps, **small))
+        errors.append(train_encoder(oracle.encoder, oracle, steps, **small))
         nets.append(oracle.encoder.head.weight)
         assert not oracle.encoder.training
     assert torch.equal(torch.get_rng_state(), state)

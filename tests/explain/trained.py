@@ -16,9 +16,7 @@ SIZE, WIDTH, STEPS = 32, 8, 400
 def oracle():
     """The oracle and the error of its encoder."""
     found = Oracle(SIZE, WIDTH)
-    return found, train_encoder(
-        found.encoder, found.decode, found.prior, STEPS, images=3000, batch=32
-    )
+    return found, train_encoder(found.encoder, found, STEPS, images=3000, batch=32)
 
 
 @functools.cache
