@@ -201,6 +201,13 @@ def disentanglement(content: dict) -> list[str]:
     return markdown(content)
 
 
+def encoders(content: dict) -> list[str]:
+    """What an encoder for a generator without one is best taught."""
+    from encoders import markdown
+
+    return markdown(content)
+
+
 def _nearest(row: dict) -> str:
     return f"{row['nearest']:.2f}"
 
@@ -217,6 +224,7 @@ def page() -> str:
         "augmentation": augmentation,
         "operations": operations,
         "directions": directions,
+        "encoders": encoders,
         "cam": cams,
     }
     parts = [
