@@ -72,10 +72,11 @@ def models(trained: dict[str, dict]) -> list[str]:
     head = ["network", "directions", "chance", "pattern, each seed (mean ± sd)"]
     head += ["random weights", "guess", "lowest end of the intervals / chance"]
     return [
-        f"**Trained models** of scenes ({trainings}; the configs say 25 or more). {about['images']} images. A DCGAN has no encoder: one is trained "
-        "on its samples (see below). A discriminator is read through a linear readout of its features, which "
-        "shows what they keep of a direction, learned or not: random weights keep much of it too. "
-        f"The default reading is to reach 3 times chance on every one: "
+        f"**Trained models** of scenes ({trainings}; the configs say 25 or more). "
+        f"{about['images']} images. A DCGAN has no encoder: one is trained on its samples (see "
+        "below). A discriminator is read through a linear readout of its features, which shows "
+        "what they keep of a direction, learned or not: random weights keep much of it too. The "
+        f"default reading is to reach 3 times chance on every one: "
         f"{verdict(lowest, 3, least=True)}. {made_on(about['machine'])}",
         table(head, cells),
         "Retrieval of the other readings on the directions of known factors, mean ± sd of the "
