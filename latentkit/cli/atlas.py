@@ -13,7 +13,7 @@ from latentkit.cli.sources import Source
 from latentkit.explain.faithfulness import Retrieval, direction_retrieval, with_rivals
 from latentkit.latent.render import decode_path
 from latentkit.store import Directions
-from latentkit.views.atlas import Panel, atlas, limits_of
+from latentkit.views.atlas import AtlasRows, atlas, limits_of
 
 MEASURED = 64  # latents on which the maps are measured
 _FRAMES = 5  # images of a walk
@@ -103,10 +103,10 @@ def _draw(
     shown = {q: m[:, : len(walks[0])].cpu() for q, m in maps.items()}
     limits = {q: limits_of(m) for q, m in shown.items()}
     first = {q: m[:, 0] for q, m in shown.items()}
-    overview = Panel(torch.stack([w[0] for w in walks]), first, limits)
+    overview = AtlasRows(torch.stack([w[0] for w in walks]), first, limits)
     results.figure(atlas(overview, list(found.names), "directions of one image", notes[0]))
     for k, name in enumerate(found.names):
-        panel = Panel(walks[k], {q: m[k] for q, m in shown.items()}, limits)
+        panel = AtlasRows(walks[k], {q: m[k] for q, m in shown.items()}, limits)
         rows = [f"image {i + 1}" for i in range(len(walks[k]))]
         picture = atlas(panel, rows, name, notes[k + 1])
         results.figure(picture, results.path(f"direction_{k + 1}{results.main.suffix}"))

@@ -123,11 +123,11 @@ def flat_map(latents: Tensor, clusters: Tensor, title: str, what: str = "latents
     some = latents[:_FOR_MAP].numpy()
     if len(some) < _FOR_TSNE or some.shape[1] <= 2:
         points = np.pad(some, ((0, 0), (0, 1)))[:, :2]
-        return cluster_map(points, clusters[:_FOR_MAP].numpy(), None, f"{title}\n{what}, two axes")
+        return cluster_map(points, clusters[:_FOR_MAP].numpy(), f"{title}\n{what}, two axes")
     start = PCA(2, random_state=0).fit_transform(some) if some.shape[1] > 2 else some
     start = start / (start[:, 0].std() + 1e-12) * 1e-4  # the scale t-SNE starts from
     settings = {"init": start, "random_state": 0, "perplexity": min(30, len(some) // 4)}
     with stage("t-SNE"):
         points = TSNE(2, **settings).fit_transform(some)
     note = f"{title}\nt-SNE of {len(some)} {what}: distances between groups mean little"
-    return cluster_map(points, clusters[:_FOR_MAP].numpy(), None, note)
+    return cluster_map(points, clusters[:_FOR_MAP].numpy(), note)

@@ -31,6 +31,8 @@ def pattern(
     directions: Tensor,
     step: float = 0.8,
     ridge: float = 0.1,
+    *,
+    spread: float | None = None,
 ) -> Tensor:
     """The change of each image that the network reads as a step along d.
 
@@ -38,29 +40,33 @@ def pattern(
         encode: images (N, C, *S) -> latents (N, *Z); see `discriminator_readout` for a network
             without latents.
         decode: latents (N, *Z) -> images (N, C, *S).
-        z: where, (N, *Z), N >= 2.
+        z: where, (N, *Z), N >= 2, or N >= 1 with a spread.
         directions: (K, *Z), not zero; their length does not matter.
         step: how far the latents are moved to each side to see the network's response, in standard
-            deviations of z. Very small steps find its wiggles, not what it reads.
+            deviations of the latents. Very small steps find its wiggles, not what it reads.
         ridge: of the inversion, relative to the mean squared response; what the network hardly
             reads is left out rather than blown up.
+        spread: standard deviation of the latents, of many more than z, say, so that what is found
+            at one latent does not depend on the others; None for that of z, the mean over units.
 
     Returns:
         (K, N, C, *S), signed, per unit of latent length.
 
     Raises:
         ValueError: if the directions do not fit z, the latents are all alike, encode gives latents
-            of another size, or step or ridge is not above 0.
+            of another size, or step, ridge or spread is not above 0.
     """
-    if directions.shape[1:] != z.shape[1:] or len(z) < 2:
+    least, said = (2, "two latents") if spread is None else (1, "a latent")
+    if directions.shape[1:] != z.shape[1:] or len(z) < least:
+        size = ", ".join(map(str, z.shape[1:]))
         raise ValueError(
-            f"expected two latents or more and directions (K, {', '.join(map(str, z.shape[1:]))}),"
+            f"expected {said} or more and directions (K, {size}),"
             f" got {tuple(z.shape)} and {tuple(directions.shape)}"
         )
     if not step > 0 or not ridge > 0:
         raise ValueError(f"expected step and ridge above 0, got {step} and {ridge}")
     z = hooks.normal(z)
-    spread = float(z.flatten(1).std(0).mean())
+    spread = float(z.flatten(1).std(0).mean()) if spread is None else spread
     if not spread > 0:
         raise ValueError(f"expected latents that differ, got a standard deviation of {spread}")
     response = _response(encode, decode, z, step * spread)

@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from latentkit.views.figures import check_picture
+
 _QUESTIONS = {
     "effect": "effect: what the\ngenerator changes",
     "encoder reading": "where the\nencoder reads it",
@@ -20,7 +22,7 @@ Limits: TypeAlias = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Panel:
+class AtlasRows:
     """What one atlas shows, row by row.
 
     Attributes:
@@ -41,7 +43,7 @@ def limits_of(maps: Tensor) -> Limits:
     return (-largest if bool((maps < 0).any()) else 0.0, largest)
 
 
-def atlas(panel: Panel, names: Sequence[str], title: str, notes: Sequence[str] = ()) -> Figure:
+def atlas(panel: AtlasRows, names: Sequence[str], title: str, notes: Sequence[str] = ()) -> Figure:
     """Draws a panel. All rows of a column share one scale, so they can be compared.
 
     Args:
@@ -105,6 +107,7 @@ def _draw_column(
 
 def show_image(axes: Axes, image: Tensor) -> None:
     """Draws one image (C, H, W) in [0, 1], 1 or 3 channels."""
+    check_picture(image)
     pixels = image.clamp(0, 1).movedim(0, -1).numpy()
     axes.imshow(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
     _bare(axes)

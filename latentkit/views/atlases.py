@@ -1,10 +1,10 @@
 """TensorBoard: what each direction changes and where the network reads it, as training goes on."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -15,12 +15,11 @@ from latentkit.explain.pattern import pattern
 from latentkit.latent.directions import axes
 from latentkit.latent.render import decode_path
 from latentkit.training.base import Training
-from latentkit.views.atlas import Panel as AtlasPanel
-from latentkit.views.atlas import atlas
+from latentkit.views.atlas import AtlasRows, Limits, atlas, limits_of
 from latentkit.views.entries import Entry, write_entry
 from latentkit.views.figures import rendered
-from latentkit.views.panel import Panel, drawn
-from latentkit.views.tensorboard import REACH, between, most_varying
+from latentkit.views.panel import drawn
+from latentkit.views.tensorboard import REACH, UnitPanel, between
 
 _FRAMES = 7  # images of a walk
 _MEASURED = 8  # latents on which readings are told apart
@@ -28,14 +27,16 @@ _SPREAD = 256  # latents that tell which units vary, and how far
 _LEARN = 500  # latents of the prior that a discriminator's readout is learned from
 
 
-class Atlases(Panel):
+class Atlases(UnitPanel):
     """Directions and pairs of validation images, each with effect and reading, as an atlas.
 
     The directions are the latent units that vary most at the first drawing. Effect: what the
     generator changes along the direction. Reading: what the encoder (or, without one, a readout of
     the discriminator) would take for it, by `latentkit.explain.pattern`; how often it can be told
     from those of the other directions is written below it, measured on 8 images. Of a pair both are
-    at the middle of the way. The Latent tab of TensorBoard shows the same, run beside run.
+    at the middle image of the way. The colours have the scale of the first drawing, so that steps
+    can be compared; what is stronger later gets its strongest colour. The Latent tab of TensorBoard
+    shows the same, run beside run, on a scale of its own.
 
     Args:
         every: training images between atlases; 0 for none. One takes seconds.
@@ -51,16 +52,18 @@ class Atlases(Panel):
                 f"{directions} and {pairs}"
             )
         self.directions, self.pairs = directions, pairs
-        self._chosen: list[int] = []
+        self._limits: dict[str, Limits] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Of every panel, and the units that were chosen."""
-        return {**super().state_dict(), "chosen": list(self._chosen)}
+        """Of a panel of units, and the limits of the colours."""
+        limits = {question: list(ends) for question, ends in self._limits.items()}
+        return {**super().state_dict(), "limits": limits}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores them."""
         super().load_state_dict(state_dict)
-        self._chosen = list(state_dict["chosen"])
+        limits = state_dict.get("limits", {})  # which earlier checkpoints lack
+        self._limits = {question: (low, high) for question, (low, high) in limits.items()}
 
     def draw(self, board: SummaryWriter, trainer: pl.Trainer, module: Training) -> None:
         """Logs the picture `directions`, and an entry of the Latent tab for each direction."""
@@ -71,25 +74,29 @@ class Atlases(Panel):
         step = int(module.iteration)
         found = readers(model, lambda: drawn(module, _LEARN))
         name, encode = next(iter(found.items()), (None, None))
-        found_units = self._units(model, encode, z)
-        for unit, entry in found_units.items():
-            write_entry(board, unit, entry, step)
-        for pair, entry in self._pairs(model, encode, z).items():
-            write_entry(board, pair, entry, step)
-        picture = _picture(found_units, name)
-        board.add_image("directions", rendered(picture), step)
+        spread = float(z.float().std(0).mean())
+        units = self._units(model, encode, z, spread)
+        entries = units | self._pairs(model, encode, z, spread)
+        picture = rendered(self._picture(units, name))  # first, so that all is logged or nothing
+        for tag, entry in entries.items():
+            write_entry(board, tag, entry, step)
+        board.add_image("directions", picture, step)
 
-    def _units(self, model: Any, encode: Any, z: Tensor) -> dict[str, Entry]:  # noqa: ANN401
+    def _units(
+        self,
+        model: Any,  # noqa: ANN401
+        encode: Any,  # noqa: ANN401
+        z: Tensor,
+        spread: float,
+    ) -> dict[str, Entry]:
         """The directions at the first latent, told apart on the first ones."""
-        # Chosen once, so that the steps of a run show the same ones.
-        self._chosen = self._chosen or most_varying(model, z, self.directions)
-        units = self._chosen
+        units = self.chosen(model, z, self.directions)
         vectors = with_rivals(axes(z.shape[1], units).to(z), 0)
         some, told = z[:_MEASURED], None
         truths = torch.stack([effect(model.decode, some, d) for d in vectors])
         readings = None
         if encode is not None:
-            readings = pattern(encode, model.decode, some, vectors).norm(dim=2)
+            readings = pattern(encode, model.decode, some, vectors, spread=spread).norm(dim=2)
             told = direction_retrieval(readings, truths) if z.shape[1] > 1 else None
         entries = {}
         for k, unit in enumerate(units):
@@ -103,17 +110,24 @@ class Atlases(Panel):
             entries[f"unit {unit}"] = Entry("direction", walk, maps, notes)
         return entries
 
-    def _pairs(self, model: Any, encode: Any, z: Tensor) -> dict[str, Entry]:  # noqa: ANN401
-        """Effect and reading of the way from one image to another, at its middle."""
+    def _pairs(
+        self,
+        model: Any,  # noqa: ANN401
+        encode: Any,  # noqa: ANN401
+        z: Tensor,
+        spread: float,
+    ) -> dict[str, Entry]:
+        """Effect and reading of the way from one image to another, at its middle image."""
         if not self.pairs:
             return {}
         count = min(self.pairs, len(z) // 2)
-        a, b = z[:count], z[count : 2 * count]
-        middle, ways = (a + b) / 2, b - a
-        walks = decode_path(model.decode, between(model, a, b, _FRAMES))
+        path = between(model, z[:count], z[count : 2 * count], _FRAMES)
+        half = _FRAMES // 2
+        middle, ways = path[:, half], path[:, half + 1] - path[:, half - 1]
+        walks = decode_path(model.decode, path)
         readings = None
-        if encode is not None and len(middle) > 1:
-            readings = pattern(encode, model.decode, middle, ways).norm(dim=2)
+        if encode is not None:
+            readings = pattern(encode, model.decode, middle, ways, spread=spread).norm(dim=2)
         entries = {}
         for k in range(len(ways)):
             maps = {"effect": effect(model.decode, middle[k : k + 1], ways[k])[0]}
@@ -122,6 +136,17 @@ class Atlases(Panel):
             entries[f"pair {k + 1}"] = Entry("pair", walks[k], maps)
         return entries
 
+    def _picture(self, entries: dict[str, Entry], network: str | None) -> Figure:
+        """The atlas of the directions, in the colours of the first drawing."""
+        names = {"effect": "effect", "reading": f"{network} reading"}
+        kinds = next(iter(entries.values())).maps
+        maps = {names[q]: torch.stack([e.maps[q] for e in entries.values()]).cpu() for q in kinds}
+        self._limits = self._limits or {q: limits_of(m) for q, m in maps.items()}
+        walks = torch.stack([e.walk for e in entries.values()]).float().cpu()
+        notes = [f"{unit}: {note}" for unit, e in entries.items() for note in e.notes]
+        rows = AtlasRows(walks, maps, self._limits)
+        return atlas(rows, list(entries), "directions of one image", notes)
+
 
 def _verdict(told: Retrieval) -> str:
     said = (
@@ -129,12 +154,3 @@ def _verdict(told: Retrieval) -> str:
     )
     faithful = "" if told.faithful else "; no better than a guess"
     return f"{said} (chance {told.chance:.0%}){faithful}"
-
-
-def _picture(entries: dict[str, Entry], network: str | None) -> Any:  # noqa: ANN401
-    names = {"effect": "effect", "reading": f"{network} reading"}
-    kinds = next(iter(entries.values())).maps
-    maps = {names[q]: torch.stack([e.maps[q] for e in entries.values()]).cpu() for q in kinds}
-    walks = torch.stack([e.walk for e in entries.values()]).float().cpu()
-    notes: Sequence[str] = [f"{unit}: {note}" for unit, e in entries.items() for note in e.notes]
-    return atlas(AtlasPanel(walks, maps), list(entries), "directions of one image", notes)

@@ -4,7 +4,7 @@ Figures are built on `matplotlib.figure.Figure`, never on pyplot, so no global s
 no display is needed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
+
+
+def check_picture(images: Tensor) -> None:
+    """Refuses images (..., C, H, W) that are neither grey nor coloured."""
+    if images.shape[-3] not in {1, 3}:
+        raise ValueError(
+            f"expected images with 1 or 3 channels, got {images.shape[-3]}: they cannot be drawn"
+        )
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -98,15 +106,12 @@ def enlarged(image: Tensor, width: int = 640) -> Tensor:
     return image.repeat_interleave(times, -2).repeat_interleave(times, -1)
 
 
-def cluster_map(
-    points: NDArray[np.float64], clusters: NDArray[Any], labels: Sequence[str] | None, title: str
-) -> Figure:
+def cluster_map(points: NDArray[np.float64], clusters: NDArray[Any], title: str) -> Figure:
     """Scatter of latents in two dimensions, coloured by cluster.
 
     Args:
         points: (N, 2).
         clusters: (N,) cluster of each point; -1 is noise, small and grey behind the others.
-        labels: name of each cluster in the legend; None for their numbers.
         title: of the picture; say how the two dimensions were made.
     """
     figure = Figure(figsize=(7, 6))
@@ -117,8 +122,7 @@ def cluster_map(
         if k < 0:
             axes.scatter(x, y, s=3, color="0.75", label="noise", linewidths=0)
             continue
-        name = labels[k] if labels is not None else str(k)
-        axes.scatter(x, y, s=5, color=colours[k], label=name, linewidths=0)
+        axes.scatter(x, y, s=5, color=colours[k], label=str(k), linewidths=0)
     axes.set_title(title, fontsize=10)
     axes.set_xticks([])
     axes.set_yticks([])

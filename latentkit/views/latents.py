@@ -17,6 +17,7 @@ from latentkit.views.figures import rendered
 from latentkit.views.panel import Panel, inputs
 
 _BATCH = 256
+_MOST_BARS = 64  # that can be told apart
 
 
 class Latents(Panel):
@@ -69,14 +70,17 @@ def _read(model: Any, batches: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]
 
 
 def kl_bars(kl: Tensor) -> Figure:
-    """One bar a unit, (D,) nats, the largest first."""
-    order = kl.argsort(descending=True)
-    figure = Figure(figsize=(max(4.0, 0.22 * len(kl) + 1.5), 3), layout="constrained")
+    """One bar a unit, (D,) nats, the largest first; of more than 64 only those."""
+    order = kl.argsort(descending=True)[:_MOST_BARS]
+    places = np.arange(len(order))
+    figure = Figure(figsize=(max(4.0, 0.22 * len(order) + 1.5), 3), layout="constrained")
     axes = figure.add_subplot()
-    axes.bar(np.arange(len(kl)), kl[order].numpy())
-    size = 8 if len(kl) <= 32 else 5
-    axes.set_xticks(np.arange(len(kl)), [str(k) for k in order.tolist()], fontsize=size)
-    axes.set(xlabel="latent unit", ylabel="nats", title=f"KL of each unit, {kl.sum():.1f} in all")
+    axes.bar(places, kl[order].numpy())
+    size = 8 if len(order) <= 32 else 5
+    axes.set_xticks(places, [str(k) for k in order.tolist()], fontsize=size)
+    few = "" if len(order) == len(kl) else f"; the {len(order)} largest of {len(kl)} units"
+    title = f"KL of each unit, {kl.sum():.1f} in all{few}"
+    axes.set(xlabel="latent unit", ylabel="nats", title=title)
     return figure
 
 

@@ -26,11 +26,13 @@ class HeldOut:
         images: (n, C, *S).
         labels: (n,) int64, -1 where there is none.
         rows: their numbers in the validation set, (n,).
+        chosen: how they were, in words.
     """
 
     images: Tensor
     labels: Tensor
     rows: Tensor
+    chosen: str
 
 
 class Panel(pl.Callback, ABC):
@@ -52,6 +54,7 @@ class Panel(pl.Callback, ABC):
         self._seen, self._drawn = 0, -1
         self._said = ""
         self._foreign: list[tuple[Tensor, Tensor]] = []
+        self._collected = False
 
     @abstractmethod
     def draw(self, board: SummaryWriter, trainer: pl.Trainer, module: Training) -> None:
@@ -91,14 +94,25 @@ class Panel(pl.Callback, ABC):
         batch_idx: int,  # noqa: ARG002
         dataloader_idx: int = 0,  # noqa: ARG002
     ) -> None:
-        """Keeps the first images of somebody else's data.
+        """Keeps the first images of somebody else's data, in the first whole validation.
 
-        To read them again would draw from its random numbers.
+        To read them again would draw from its random numbers. Later validations would bring the
+        same images once more.
         """
         ours = isinstance(trainer.datamodule, ImageData)  # type: ignore[attr-defined]
-        if self.every and not ours and sum(len(x) for x, _ in self._foreign) < _MOST:
+        if not self.every or ours or self._collected or trainer.sanity_checking:
+            return
+        if sum(len(x) for x, _ in self._foreign) < _MOST:
             labels = batch[1] if len(batch) > 1 else None
             self._foreign.append((batch[0].float().cpu(), _plain(labels, len(batch[0]))))
+
+    def on_validation_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+    ) -> None:
+        """Ends the keeping: what is drawn are the same images from here on."""
+        self._collected = self._collected or not trainer.sanity_checking
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draws the last model."""
@@ -112,11 +126,11 @@ class Panel(pl.Callback, ABC):
             chosen = data.split("val")
             count = min(n, len(chosen))
             rows = torch.arange(count) * len(chosen) // max(count, 1)
-            return HeldOut(*chosen[rows], rows)
+            return HeldOut(*chosen[rows], rows, "evenly spaced")
         if not self._foreign:
-            return HeldOut(torch.empty(0), *(torch.empty(0, dtype=torch.long),) * 2)
+            return HeldOut(torch.empty(0), *(torch.empty(0, dtype=torch.long),) * 2, "none")
         images, labels = (torch.cat(parts)[:n] for parts in zip(*self._foreign, strict=True))
-        return HeldOut(images, labels, torch.arange(len(images)))
+        return HeldOut(images, labels, torch.arange(len(images)), "the first ones")
 
     def latents(self, trainer: pl.Trainer, module: Training, n: int) -> Tensor:
         """Of `n` validation images, or of the prior without an encoder: the same each time."""

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from google.protobuf import text_format
+from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.tensorboard import SummaryWriter
@@ -14,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from latentkit.explain.hooks import watched
 from latentkit.protocols import Part
 from latentkit.training.base import Training
+from latentkit.views.labels import label_name
 from latentkit.views.panel import HeldOut, Panel, drawn, inputs
 
 MOST = 100_000
@@ -21,6 +24,7 @@ MOST = 100_000
 
 _LARGEST_SPRITE = 8192  # pixels a side
 _SMALLEST = 8  # pixels of a thumbnail that shows anything
+_BLANKS = str.maketrans("\t\n\r", "   ")  # what ends a cell or a line of a table
 
 
 class Projector(Panel):
@@ -46,18 +50,20 @@ class Projector(Panel):
         """Writes every space that the model has."""
         model: Any = module.portable()
         step, some = int(module.iteration), self.held_out(trainer, self.count)
-        if len(some.rows):
-            x = inputs(trainer, module, some.images)
-            columns = _columns(trainer, model, x, some)
-            for name, points in _spaces(model, x).items():
-                write_space(board, name, points, some.images, columns, step)
+        x = inputs(trainer, module, some.images)
+        spaces = _spaces(model, x) if len(x) else {}
+        columns = _columns(trainer, model, x, some) if spaces else {}
+        for name, points in spaces.items():
+            write_space(board, name, points, some.images, columns, step)
+        said = [f"{len(x)} validation images, {some.chosen}"] if spaces else []
         if hasattr(model, "prior"):
             z = drawn(module, self.count)
             made = torch.cat([model.decode(part) for part in torch.split(z, 256)])
             numbers = {"number": [str(k) for k in range(len(z))]}
             write_space(board, "samples", z.float().cpu(), made.float().cpu(), numbers, step)
-        text = f"{len(some.rows)} validation images, evenly spaced, and {self.count} samples"
-        board.add_text("projector", text, step)
+            said.append(f"{len(z)} samples")
+        if said:
+            board.add_text("projector", "; ".join(said), step)
 
 
 def write_projector(
@@ -84,7 +90,7 @@ def write_projector(
         generator = torch.Generator().manual_seed(0)
         rows = torch.randperm(len(rows), generator=generator)[:MOST].sort().values
     columns = {
-        "label": _names(labels[rows], class_names),
+        "label": [label_name(k, class_names) for k in labels[rows].tolist()],
         "number": [str(k) for k in rows.tolist()],
     }
     with SummaryWriter(str(folder)) as writer:
@@ -103,7 +109,8 @@ def write_space(
     """Adds one space to a run's projector.
 
     The projector reads no sprite larger than 8,192 pixels, so for many images the thumbnails are
-    made smaller, and left out where they would be smaller than 8 pixels.
+    made smaller, and left out where they would be smaller than 8 pixels. Images that are neither
+    grey nor coloured have none.
 
     Args:
         board: of the run.
@@ -115,20 +122,49 @@ def write_space(
     """
     per_side = math.ceil(math.sqrt(len(points)))
     size = min(max(images.shape[-2:]), _LARGEST_SPRITE // per_side)
-    small = functional.interpolate(images, size=(size, size)) if size >= _SMALLEST else None
-    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    shown = size >= _SMALLEST and images.shape[1] in {1, 3}
+    small = functional.interpolate(images, size=(size, size)) if shown else None
+    head, rows = _table(columns)
+    _keep_earlier(board, name, step)
     board.add_embedding(
         points.flatten(1),
         metadata=rows,
-        metadata_header=list(columns),
+        metadata_header=head,
         label_img=small,
         global_step=step,
         tag=name,
     )
 
 
-def _names(labels: Tensor, class_names: Sequence[str]) -> list[str]:
-    return [class_names[i] if 0 <= i < len(class_names) else str(i) for i in labels.tolist()]
+def _table(columns: Mapping[str, Sequence[str]]) -> tuple[list[str] | None, list[Any]]:
+    """Head and rows as `add_embedding` takes them, without what would move the cells.
+
+    TensorBoard takes the first line for a head if it holds a tab: a single column can have none.
+    """
+    cells = [[value.translate(_BLANKS) for value in values] for values in columns.values()]
+    if len(cells) == 1:
+        return None, cells[0]
+    return list(columns), [list(row) for row in zip(*cells, strict=True)]
+
+
+def _keep_earlier(board: SummaryWriter, name: str, step: int) -> None:
+    """Makes torch keep the spaces that other writers of the run have left, but the one to come.
+
+    By itself it rewrites the list of spaces with those of this writer alone, so that a resumed run
+    would lose those from before.
+    """
+    path = Path(board.log_dir) / "projector_config.pbtxt"
+    if not path.is_file():
+        return
+    config, replaced = ProjectorConfig(), f"{name}:{step:05}"
+    try:
+        text_format.Parse(path.read_text(), config)
+    except (text_format.ParseError, UnicodeDecodeError):  # cut off when the run was killed
+        return
+    kept = [e for e in config.embeddings if e.tensor_name != replaced]
+    kept = [e for e in kept if (path.parent / e.tensor_path).is_file()]
+    writer: Any = board  # torch has no public way to it
+    writer._projector_config = ProjectorConfig(embeddings=kept)
 
 
 def _columns(
@@ -138,7 +174,8 @@ def _columns(
     some: HeldOut,
 ) -> dict[str, list[str]]:
     names = getattr(trainer.datamodule, "class_names", ())  # type: ignore[attr-defined]
-    columns = {"label": _names(some.labels, names), "number": [str(k) for k in some.rows.tolist()]}
+    labels = [label_name(k, names) for k in some.labels.tolist()]
+    columns = {"label": labels, "number": [str(k) for k in some.rows.tolist()]}
     if hasattr(model, "cluster"):
         found = torch.cat([model.cluster(x) for x in torch.split(images, 256)])
         columns["cluster"] = [str(k) for k in found.tolist()]

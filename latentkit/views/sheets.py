@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from latentkit.views.figures import grid
+from latentkit.views.figures import check_picture, grid
 
 _CELL = 1.15  # inches of an image
 _GAP = 2  # pixels between images
@@ -29,6 +29,7 @@ def sheet(
             f"expected {count} row names and {width} column names, got {len(rows)} and "
             f"{len(columns)}"
         )
+    check_picture(images)
     size = (max(_CELL * width + 1.2, 5), _CELL * count + 0.8 + 0.2 * len(notes))
     figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(title, fontsize=10)

@@ -11,7 +11,7 @@ from latentkit.latent.interpolate import lerp, matched
 from latentkit.latent.render import decode_path
 from latentkit.priors import Gaussian, GaussianOneHot, Uniform
 from latentkit.training.base import Training
-from latentkit.views.figures import alternate, coloured, grid, rendered
+from latentkit.views.figures import alternate, check_picture, coloured, grid, rendered
 from latentkit.views.panel import Panel, drawn, inputs
 from latentkit.views.sheets import sheet
 
@@ -56,13 +56,41 @@ class Pictures(Panel):
             board.add_image("reconstructions", beside_originals(x, rebuilt), step)
 
 
-class Walks(Panel):
+class UnitPanel(Panel):
+    """Abstract callback: shows latent units, chosen at its first drawing.
+
+    They stay the same for the whole run, resumed or not, so that its steps can be compared.
+
+    Args:
+        every: training images between drawings; 0 for none.
+    """
+
+    def __init__(self, every: int) -> None:
+        super().__init__(every)
+        self._chosen: list[int] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of every panel, and the units that were chosen."""
+        return {**super().state_dict(), "chosen": list(self._chosen)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores them."""
+        super().load_state_dict(state_dict)
+        self._chosen = list(state_dict.get("chosen", ()))  # which earlier checkpoints lack
+
+    def chosen(self, model: Any, z: Tensor, n: int) -> list[int]:  # noqa: ANN401
+        """At most `n` units, those of latents (N, D) that varied most the first time."""
+        self._chosen = self._chosen or most_varying(model, z, n)
+        return self._chosen
+
+
+class Walks(UnitPanel):
     """Traversals of single latent units, and interpolations between fixed validation images.
 
     A traversal starts at the latent of one validation image and moves one unit from -2 to 2
-    standard deviations around it; the units that vary most come first. An interpolation is matched
-    to the prior where it has one to match, and otherwise straight. Without an encoder both start at
-    samples of the prior.
+    standard deviations around it; the units are those that varied most at the first drawing, the
+    first one first. An interpolation is matched to the prior where it has one to match, and
+    otherwise straight. Without an encoder both start at samples of the prior.
 
     Args:
         every: training images between pictures; 0 for none.
@@ -96,7 +124,7 @@ class Walks(Panel):
         )
 
     def _traversals(self, model: Any, z: Tensor) -> Tensor:  # noqa: ANN401
-        units = most_varying(model, z, self.units)
+        units = self.chosen(model, z, self.units)
         steps = torch.linspace(-REACH, REACH, _FRAMES, device=z.device, dtype=z.dtype)
         path = z[:1, None].expand(len(units), _FRAMES, -1).clone()
         for row, unit in zip(path, units, strict=True):
@@ -128,10 +156,13 @@ def most_varying(model: Any, z: Tensor, n: int) -> list[int]:  # noqa: ANN401
 
 def beside_originals(x: Tensor, rebuilt: Tensor) -> Tensor:
     """Originals (N, C, H, W) above their reconstructions above error maps: (3, H', W')."""
+    check_picture(x)
     rebuilt = rebuilt.float().cpu().clamp(0, 1)
     errors = coloured((rebuilt - x).abs().mean(1), (0.0, ERROR))
     return grid(alternate(*(images.expand(-1, 3, -1, -1) for images in (x, rebuilt, errors))), 8)
 
 
 def _grid(model: Any, z: Tensor) -> Tensor:  # noqa: ANN401
-    return grid(model.decode(z), 8).clamp(0, 1)
+    images = model.decode(z)
+    check_picture(images)
+    return grid(images, 8).clamp(0, 1)

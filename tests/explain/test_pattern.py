@@ -50,6 +50,24 @@ def test_linear_networks_have_a_closed_form(step):
         torch.testing.assert_close(maps, solved(weight, d).expand(6, -1, -1, -1))
 
 
+def test_with_a_spread_a_latent_is_read_whatever_the_others_are():
+    weight, ends = draw(5, 24, seed=4), draw(6, 5, seed=5)
+
+    def bent(z):  # so that the size of the step matters
+        return decode(z.tanh())
+
+    spread = float(ends.std(0).mean())
+    together = pattern(encoder(weight), bent, ends, DIRECTIONS)
+    among_others = pattern(encoder(weight), bent, ends[:2], DIRECTIONS)
+    assert not torch.allclose(among_others, together[:, :2])
+    for k in range(6):
+        alone = pattern(encoder(weight), bent, ends[k : k + 1], DIRECTIONS, spread=spread)
+        torch.testing.assert_close(alone, together[:, k : k + 1])
+    for none in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="standard deviation"):
+            pattern(encoder(weight), bent, ends, DIRECTIONS, spread=none)
+
+
 def test_a_network_that_undoes_the_generator_reads_the_effect():
     inverse = torch.linalg.pinv(A)
     got = pattern(encoder(inverse), decode, Z, DIRECTIONS, ridge=RIDGE)

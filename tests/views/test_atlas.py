@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentkit.views.atlas import Panel, atlas, heatmaps, limits_of
+from latentkit.views.atlas import AtlasRows, atlas, heatmaps, limits_of
 
 
 def images_of(figure):
@@ -22,7 +22,7 @@ def panel():
         "discriminator reading": -torch.rand(3, 2, 2, generator=generator),
         "encoder use": torch.randn(3, 6, 6, generator=generator),
     }
-    return Panel(torch.rand(3, 5, 1, 6, 6, generator=generator), maps)
+    return AtlasRows(torch.rand(3, 5, 1, 6, 6, generator=generator), maps)
 
 
 def test_an_atlas_has_a_row_for_each_image_and_a_column_for_each_frame_and_map(panel):
@@ -74,7 +74,7 @@ def test_given_limits_are_those_of_every_picture(panel):
     weak = {question: maps / 10 for question, maps in panel.maps.items()}
     weak["encoder use"] = weak["encoder use"].abs()  # no part of it is negative here
     limits = {question: limits_of(maps) for question, maps in panel.maps.items()}
-    figure = atlas(Panel(panel.walks, weak, limits), ["a", "b", "c"], "pc 2")
+    figure = atlas(AtlasRows(panel.walks, weak, limits), ["a", "b", "c"], "pc 2")
     shown = [image for _, image in images_of(figure) if image.get_cmap().name != "gray"]
     assert [image.get_clim() for image in shown] == 3 * list(limits.values())
     assert [image.get_cmap().name for image in shown] == 3 * ["viridis", *["RdBu_r"] * 3]
@@ -90,13 +90,13 @@ def test_limits_hold_all_values():
 
 
 def test_images_are_shown_from_black_to_white_whatever_they_hold(panel):
-    figure = atlas(Panel(panel.walks * 0.1, {}), ["a", "b", "c"], "dark")
+    figure = atlas(AtlasRows(panel.walks * 0.1, {}), ["a", "b", "c"], "dark")
     assert {image.get_clim() for _, image in images_of(figure)} == {(0, 1)}
 
 
 def test_a_map_of_zeros_has_a_scale_too():
     walks = torch.zeros(1, 2, 3, 4, 4)
-    figure = atlas(Panel(walks, {"encoder reading": torch.zeros(1, 2, 2)}), ["a"], "nothing")
+    figure = atlas(AtlasRows(walks, {"encoder reading": torch.zeros(1, 2, 2)}), ["a"], "nothing")
     assert images_of(figure)[-1][1].get_clim() == (0, 1)
 
 
@@ -129,7 +129,7 @@ def test_heatmaps_stand_beside_their_images():
 @pytest.mark.parametrize("rows", [1, 6])
 def test_pictures_grow_with_their_rows(rows, tmp_path):
     walks = torch.zeros(rows, 3, 1, 4, 4)
-    panel = Panel(walks, {"effect": torch.ones(rows, 4, 4)})
+    panel = AtlasRows(walks, {"effect": torch.ones(rows, 4, 4)})
     figure = atlas(panel, [str(k) for k in range(rows)], "t")
     assert figure.get_size_inches() == pytest.approx((1.25 * 4 + 1.2, 1.25 * rows + 0.9))
     figure.savefig(tmp_path / "a.png")

@@ -7,16 +7,20 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import colormaps
+from matplotlib.figure import Figure
 from PIL import Image
 from pytorch_lightning import LightningDataModule
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
 from latentkit.data.digits import Digits
+from latentkit.explain.pattern import pattern
+from latentkit.latent.interpolate import matched
 from latentkit.models.vae import VAE
 from latentkit.training import classifier
 from latentkit.training.quality import Quality
 from latentkit.training.vae import VAETraining
+from latentkit.views import atlases, tensorboard
 from latentkit.views.atlases import Atlases
 from latentkit.views.figures import coloured
 from latentkit.views.hparams import FinalNumbers
@@ -158,6 +162,48 @@ def test_the_pictures_are_what_they_say(make, few, run, events):
         assert_close(strip[[0, -1]], training.decode(z[:2])[:, 0], atol=0.003, rtol=0)
 
 
+def test_the_maps_of_a_pair_are_those_of_its_middle_image(make, few, run, events):
+    """On the matched way, which is not the middle of the two latents."""
+    training, data = make("vae"), few()
+    folder = run(training, data, Atlases(every=10_000, pairs=1))
+    training.eval()
+    decode = training.decode
+    with torch.no_grad():
+        a, b = training.encode(data.split("val")[:2][0])
+        path = matched(a[None], b[None], 7, training.model.prior)[0]
+        strip, maps = entry(events(folder), "pair 1")
+        assert_close(strip[3], decode(path[3:4])[0, 0], atol=0.003, rtol=0)
+        assert_close(maps["effect"], difference(decode, path[3], path[4] - path[2]), **NEAR)
+        halfway = difference(decode, (a + b) / 2, b - a)
+    with pytest.raises(AssertionError):
+        assert_close(maps["effect"], halfway, **NEAR)
+
+
+NEAR = {"atol": 2e-3, "rtol": 0.02}
+
+
+def difference(decode, z, d):
+    """What a small step along d changes, (H, W) per unit of latent length."""
+    step = 1e-2 * d / d.norm()
+    return ((decode((z + step)[None]) - decode((z - step)[None])) / 2e-2)[0].norm(dim=0)
+
+
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_a_pair_is_read_as_if_it_were_alone(make, few, run, events, pairs):
+    training, data = make("vae"), few()
+    folder = run(training, data, Atlases(every=10_000, pairs=pairs))
+    training.eval()
+    with torch.no_grad():
+        z = training.encode(data.split("val")[:][0])
+        ends = matched(z[:pairs], z[pairs : 2 * pairs], 7, training.model.prior)
+        spread = float(z.std(0).mean())
+        for k, path in enumerate(ends):
+            at, way = path[3:4], path[4:5] - path[2:3]
+            alone = pattern(training.encode, training.decode, at, way, spread=spread)
+            _, maps = entry(events(folder), f"pair {k + 1}")
+            assert_close(maps["reading"], alone[0, 0, 0].abs(), atol=1e-3, rtol=1e-3)
+
+
 def entry(found, tag):
     """The strip (T, H, W) and the maps (H, W) of an entry."""
     head, strip, *maps = found.Tensors(tag)[-1].tensor_proto.string_val
@@ -190,6 +236,41 @@ def test_the_units_of_a_run_stay_the_same(make, few, run, trainer, tmp_path):
     again = Atlases(every=24)
     again.load_state_dict(panel.state_dict())
     assert again._chosen == panel._chosen != []
+
+
+def test_the_rows_of_the_traversals_stay_the_same(make, few, run, monkeypatch):
+    """Though other units vary most later, also in a resumed run."""
+    drawn = []
+    monkeypatch.setattr(tensorboard, "sheet", lambda *words: drawn.append(words[1]) or Figure())
+    panel, training = Walks(every=24, units=2), make("vae")
+    run(training, few(), panel)
+    monkeypatch.setattr(tensorboard, "most_varying", lambda *_: [2, 3])
+    again = Walks(every=24, units=2)
+    again.load_state_dict(panel.state_dict())
+    run(training, few(), again)
+    first, second = (rows for rows in drawn if rows[0].startswith("unit"))
+    assert first == second != ["unit 2", "unit 3"]
+
+
+def test_the_colours_of_a_run_stay_the_same(make, few, run, monkeypatch):
+    """A generator that changes nothing any more is drawn dark, also in a resumed run."""
+    limits = []
+    monkeypatch.setattr(
+        atlases, "atlas", lambda rows, *_: limits.append(dict(rows.limits)) or Figure()
+    )
+    panel, training = Atlases(every=24), make("vae")
+    run(training, few(), panel)
+    state = json.loads(json.dumps(panel.state_dict()))  # plain, as weights_only asks for
+    again = Atlases(every=24)
+    again.load_state_dict(state)
+    with torch.no_grad():
+        for weights in training.parameters():
+            weights *= 0.5
+    run(training, few(), panel)
+    run(training, few(), again)
+    assert set(limits[0]) == {"effect", "encoder reading"}
+    assert limits[0]["effect"][1] > 0
+    assert limits[0] == limits[1] == limits[2]
 
 
 def test_one_latent_unit_has_nothing_to_be_told_from(few, run, events):
@@ -280,13 +361,56 @@ def test_somebody_elses_data_are_drawn_and_not_disturbed(
     assert {"samples", "reconstructions"} <= set(events(folder).Tags()["images"])
 
 
-def test_what_cannot_be_drawn_is_said_once(few, run, capsys):
-    """Two channels are no picture."""
+@pytest.mark.parametrize("sanity", [0, 2])
+def test_somebody_elses_images_are_kept_once(make, few, run, sanity):
+    """Those of the first validation, also where there are fewer than would be kept."""
+    at = []
+
+    class Held(Counted):
+        def draw(self, board, trainer, module):
+            at.append(self.held_out(trainer, 1000).images)
+
+    data = Foreign(few, FORMS["usual"])
+    run(make("vae"), data, Held(24), max_epochs=4, limit_val_batches=2, num_sanity_val_steps=sanity)
+    _, *later = at  # the first drawing is before the first validation
+    assert all(torch.equal(images, later[0]) for images in later)
+    assert len(later[0]) == len(later[0].flatten(1).unique(dim=0)) == 16
+
+
+def test_what_cannot_be_drawn_is_said_once(few, run, events, capsys):
+    """Two channels are no picture: not of samples, and not in the Latent tab."""
     training = VAETraining(VAE((2, 8, 8), 2, width=4, hidden=16))
-    panel = Pictures(every=8)
-    run(training, Foreign(few, lambda x, y: (x.repeat(2, 1, 1), y)), panel, max_epochs=2)
-    assert int(training.iteration) == 6
-    assert capsys.readouterr().err.count("pictures: nothing drawn") == 1
+    data = Foreign(few, lambda x, y: (x.repeat(2, 1, 1), y))
+    folder = run(training, data, *everything(), max_epochs=3, limit_val_batches=2)
+    assert int(training.iteration) == 9
+    said = capsys.readouterr().err
+    for panel in ("pictures", "walks", "atlases"):
+        assert said.count(f"{panel}: nothing drawn") == 1
+    assert said.count("expected images with 1 or 3 channels, got 2") == 3
+    found = events(folder)
+    assert set(found.Tags()["images"]) == {"KL of each unit"}
+    with pytest.raises(KeyError):
+        found.PluginTagToContent("latentkit")
+    assert {p.parent.name for p in folder.rglob("tensors.tsv")} == {"latents", "samples"}
+
+
+def words(found):
+    (said,) = {t.tensor_proto.string_val[0] for t in found.Tensors("projector/text_summary")}
+    return said.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "foreign", "said"),
+    [
+        ("autoencoder", False, "16 validation images, evenly spaced"),
+        ("vae", False, "16 validation images, evenly spaced; 16 samples"),
+        ("vae", True, "8 validation images, the first ones; 16 samples"),
+    ],
+)
+def test_the_projector_says_what_it_shows(make, few, run, events, name, foreign, said):
+    data = Foreign(few, FORMS["usual"]) if foreign else few()
+    folder = run(make(name), data, Projector(every=10_000, count=16))
+    assert words(events(folder)) == said
 
 
 def test_without_validation_images(make, few, run, events):
@@ -295,7 +419,9 @@ def test_without_validation_images(make, few, run, events):
             return DataLoader(few().split("train"), batch_size=None, sampler=[[0, 1], [2, 3]])
 
     folder = run(make("vae"), Own(), *everything())
-    assert set(events(folder).Tags()["images"]) == {"samples"}
+    found = events(folder)
+    assert set(found.Tags()["images"]) == {"samples"}
+    assert words(found) == "16 samples"
 
 
 def test_a_picture_that_fails_does_not_end_the_training(make, few, run, capsys):
@@ -350,4 +476,13 @@ def test_bars_of_the_kl():
     (axes,) = kl_bars(torch.tensor([0.5, 2.0, 0.0])).axes
     assert [bar.get_height() for bar in axes.patches] == [2.0, 0.5, 0.0]
     assert [t.get_text() for t in axes.get_xticklabels()] == ["1", "0", "2"]
-    assert "2.5 in all" in axes.get_title()
+    assert axes.get_title() == "KL of each unit, 2.5 in all"
+
+
+def test_bars_of_thousands_of_units_are_those_of_the_most_active():
+    kl = torch.arange(3000.0)
+    figure = kl_bars(kl)
+    (axes,) = figure.axes
+    assert figure.get_size_inches()[0] < 20
+    assert [bar.get_height() for bar in axes.patches] == [2999.0 - k for k in range(64)]
+    assert "4498500.0 in all; the 64 largest of 3000 units" in axes.get_title()

@@ -210,6 +210,31 @@ def test_nothing_is_wider_than_the_page(tab):
         assert panel.evaluate("a => a.scrollWidth <= a.clientWidth + 1")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_quiet_text_can_be_read_on_either_paper(board, scheme):
+    colours = """e => {
+      const sample = document.createElement("div");
+      sample.style.backgroundColor = "Canvas";
+      document.body.append(sample);
+      return [e, sample].map((one, k) =>
+        getComputedStyle(one)[["color", "backgroundColor"][k]].match(/\\d+/g).map(Number));
+    }"""
+    with opened(color_scheme=scheme) as watched:
+        watched.page.goto(f"{board}#{PLUGIN_NAME}")
+        quiet = watched.page.frame_locator("iframe").locator("article .quiet").first
+        ink, paper = quiet.evaluate(colours)
+    assert (sum(paper) > 600) == (scheme == "light")
+    assert contrast(ink, paper) >= 4.5
+
+
+def contrast(*colours):
+    """Of two colours, from 1 to 21, as WCAG 2 defines it."""
+    shares = np.array([colour[:3] for colour in colours]) / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    dark, light = sorted(linear @ [0.2126, 0.7152, 0.0722])
+    return (light + 0.05) / (dark + 0.05)
+
+
 def test_without_entries_the_page_says_how_to_get_them(tmp_path):
     with SummaryWriter(tmp_path) as writer:
         writer.add_scalar("x", 1.0, 0)

@@ -11,7 +11,8 @@ const VIRIDIS = [
   [39, 173, 129], [92, 200, 99], [170, 220, 50], [253, 231, 37],
 ];
 const STYLE = `
-  :root { color-scheme: light dark; --line: #8886; --quiet: #767676; }
+  :root { color-scheme: light dark; --line: #8886; --quiet: #5c5c5c; }
+  @media (prefers-color-scheme: dark) { :root { --quiet: #a5a8ac; } }
   body { font: 14px/1.45 system-ui, sans-serif; margin: 1rem; }
   header { display: flex; flex-wrap: wrap; gap: .8rem; align-items: center; margin-bottom: 1rem; }
   main { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; }

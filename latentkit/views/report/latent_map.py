@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 
 from latentkit.latent.cluster import Clustering
 from latentkit.views.figures import grid, to_pil
+from latentkit.views.labels import label_name
 
 _THUMBNAIL = 40  # pixels at most
 _MEMBERS = 8  # typical and borderline ones shown of each cluster
@@ -79,7 +80,7 @@ def latent_map(
         class_names: of the labels; empty for their numbers.
         notes: how latents and clusters were made.
     """
-    names = [_named(k, class_names) for k in labels.tolist()]
+    names = [label_name(k, class_names) for k in labels.tolist()]
     groups = {"cluster": [_cluster_name(k) for k in clustering.labels.tolist()]}
     groups = ({"label": names} if (labels >= 0).any() else {}) | groups
     columns = int(np.ceil(np.sqrt(len(images))))
@@ -147,13 +148,8 @@ def _majority(labels: Tensor, class_names: Sequence[str]) -> str:
     if not len(known):
         return ""
     counts = known.bincount()
-    return f"{_named(int(counts.argmax()), class_names)}, {int(counts.max()) / len(known):.0%}"
-
-
-def _named(label: int, class_names: Sequence[str]) -> str:
-    if label < 0:
-        return "unlabelled"
-    return class_names[label] if label < len(class_names) else str(label)
+    most = label_name(int(counts.argmax()), class_names)
+    return f"{most}, {int(counts.max()) / len(known):.0%}"
 
 
 def _cluster_name(k: int) -> str:
