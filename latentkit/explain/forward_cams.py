@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from latentkit.explain.heatmap import Heatmap, named, unit_range
-from latentkit.explain.hooks import borrowed, find_layer, normal, values, watched
+from latentkit.explain.hooks import borrowed, normal, values, watched, works_in_place
+from latentkit.explain.lookup import choose, find, substitute
 from latentkit.explain.weighing import check_space, combine
 from latentkit.metrics.saliency import resize
 from latentkit.protocols import Score
@@ -76,7 +77,7 @@ def ablation_cam(
     Arguments and errors as in `score_cam`, but for the layer's rank and the meaning of zero.
     """
     name, activation = _start(module, layer, x, score, call)
-    _, part = find_layer(module, layer)
+    _, path, part = find(module, layer)
     channels = activation.shape[1]
     keep = ~torch.eye(channels, dtype=torch.bool, device=activation.device)
     column = (1, -1, *[1] * (activation.ndim - 2))
@@ -85,13 +86,18 @@ def ablation_cam(
     def without(kept: Tensor) -> Tensor:
         calls = itertools.count()
 
-        def silence(_layer: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
+        def silence(layer: nn.Module, inputs: tuple[object, ...], output: object) -> object:
             if threading.get_ident() != thread or next(calls) != (call or 0):
                 return None
-            return torch.where(kept.view(column), output, 0.0)
+            given = choose(output, path, name)
+            left = torch.where(kept.view(column), given, 0.0)
+            if works_in_place(layer, inputs, given):  # its memory may live on under other names
+                given.copy_(left)
+                return None
+            return substitute(output, given, left)
 
         with part.register_forward_hook(silence):
-            return values(score, module(x), len(x))
+            return values(score, module(x.clone()), len(x))
 
     with borrowed(module):
         x = normal(x)

@@ -60,6 +60,38 @@ def check_parts(module: nn.Module) -> None:
                 )
 
 
+_TRANSFORMERS = (
+    nn.Transformer,
+    nn.TransformerEncoder,
+    nn.TransformerDecoder,
+    nn.TransformerEncoderLayer,
+    nn.TransformerDecoderLayer,
+)
+
+
+def check_batch(layer: nn.Module, name: str, path: str) -> None:
+    """Whether a layer of sequences puts the batch first in its tensor at `path`.
+
+    As many time steps as samples look like a batch.
+
+    Raises:
+        ValueError: one of torch's own that puts time there, or the parts of a recurrent state.
+    """
+    if isinstance(layer, nn.RNNBase):
+        first = layer.batch_first and path == "[0]"  # the state never has the batch first
+    elif isinstance(layer, nn.MultiheadAttention):
+        first = layer.batch_first or path == "[1]"  # the weights always have
+    else:
+        parts = layer.modules() if isinstance(layer, _TRANSFORMERS) else ()
+        first = all(getattr(part, "batch_first", True) for part in parts)
+    if not first:
+        raise ValueError(
+            f"expected layer {name + path!r} to return the batch first, got a"
+            f" {type(layer).__name__} with batch_first=False, or its state; build it with"
+            " batch_first=True and choose its outputs, or choose a layer before or after it"
+        )
+
+
 def floating(output: object) -> dict[str, Tensor]:
     """The floating-point tensors by where they are: "" for a bare one, else "[1][0]", "[hidden]".
 

@@ -6,7 +6,6 @@ like the map of the trained network. One that stays shows the image, not the net
 backpropagation is the known case. Only a trained network can be told from its random self.
 """
 
-import copy
 from collections.abc import Iterator
 
 import torch
@@ -14,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from latentkit.explain.agreement import Explain, spearman
+from latentkit.explain.borrow import seeded
+from latentkit.explain.twin import twin
 
 _POWER = 30  # passes in which a spectral norm finds the size of new weights
 
@@ -36,15 +37,14 @@ def cascade(module: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]
     Raises:
         ValueError: no parameters.
     """
-    work = copy.deepcopy(module)
+    work = twin(module)
     layers = [(name or type(module).__name__, part) for name, part in _layers(work)]
     if not layers:
         raise ValueError(f"expected a network with parameters, got {type(module).__name__} without")
     for number, (name, part) in enumerate(reversed(layers)):
-        with torch.random.fork_rng(range(torch.cuda.device_count())), torch.no_grad():
-            torch.manual_seed(seed + number)
+        with seeded(seed + number), torch.no_grad():
             _renew(part)
-        yield name, copy.deepcopy(work)
+        yield name, twin(work)
 
 
 def randomisation(
