@@ -57,8 +57,8 @@ def train_encoder(
     held_out = prior.sample(500, generator=noise).to(device)
     z = prior.sample(images, generator=noise).to(device)
     with hooks.borrowed(hooks.owner(decode)):
-        x = torch.cat([(decode(some) * 255).round().byte() for some in torch.split(z, 500)])
-        unseen = decode(held_out)
+        x = torch.cat([(decode(some.clone()) * 255).round().byte() for some in torch.split(z, 500)])
+        unseen = decode(held_out.clone())
         spread = (unseen - unseen.mean(0)).square().mean().clamp_min(1e-12)
         optimizer = torch.optim.Adam(module.parameters(), fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)

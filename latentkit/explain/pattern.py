@@ -92,7 +92,7 @@ def discriminator_readout(part: Part, decode: Decode, z: Tensor) -> Encode:
     """
     z = hooks.normal(z)
     with hooks.borrowed(hooks.owner(decode)):
-        found = [_wide(_features(part, decode(some))) for some in torch.split(z, 256)]
+        found = [_wide(_features(part, decode(some.clone()))) for some in torch.split(z, 256)]
     features, latents = torch.cat(found), _wide(z.flatten(1))
     middle, size = features.mean(0), features.abs().amax()
     # The ridge must not depend on the scale of the features; below rounding they tell nothing.

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.nn.utils.spectral_norm import SpectralNorm
 
 from latentkit.explain.agreement import Explain, spearman
 from latentkit.explain.borrow import seeded
@@ -96,6 +97,10 @@ def _renew(part: nn.Module) -> None:
             value.copy_(value.flatten()[order].view_as(value))
     if parametrize.is_parametrized(part):
         _settle(part)
+    for hook in part._forward_pre_hooks.values():
+        if isinstance(hook, SpectralNorm):  # of torch's old way
+            for _ in range(_POWER):
+                hook.compute_weight(part, do_power_iteration=True)
 
 
 def _settle(part: nn.Module) -> None:

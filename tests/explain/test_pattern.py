@@ -281,6 +281,22 @@ def test_latents_are_read_from_features_that_are_linear_in_them():
     torch.testing.assert_close(with_space(decode(fresh))[:, :, 0, 0], encode(decode(fresh)))
 
 
+def test_a_generator_whose_first_operation_works_in_place():
+    part, learn = critic(torch.eye(24).double()), draw(100, 5, seed=11)
+    kept, kept_z = learn.clone(), Z.clone()
+
+    def doubled(z):
+        return decode(z.mul_(2))
+
+    maps = []
+    for generate in (doubled, lambda z: decode(2 * z)):
+        encode = discriminator_readout(part, generate, learn)
+        maps.append(pattern(encode, generate, Z, DIRECTIONS))
+        assert torch.equal(learn, kept)
+        assert torch.equal(Z, kept_z)
+    torch.testing.assert_close(*maps)
+
+
 @pytest.mark.parametrize("size", [1e-4, 1e4])
 def test_the_size_and_the_middle_of_features_do_not_matter(size):
     part, learn = critic(torch.eye(24).double()), draw(60, 5, seed=11)
