@@ -262,6 +262,17 @@ class InPlace(nn.Module):
         return self.head(a.flatten(1))
 
 
+def test_in_place_layers_take_many_channels_at_a_time_where_their_memory_is_not_read(
+    encoder, images
+):
+    runs, plain = [], nn.Sequential(*encoder)
+    plain[4] = nn.ReLU()
+    expected = ablation_cam(plain, "4", images, unit(1)).raw
+    encoder[0].register_forward_hook(lambda *_: runs.append(1))
+    torch.testing.assert_close(ablation_cam(encoder, "4", images, unit(1)).raw, expected)
+    assert len(runs) == 5  # two of them to see whether it is
+
+
 @pytest.mark.parametrize("half", [True, False])
 def test_an_in_place_layer_whose_return_value_is_ignored(images, half):
     maps = [
