@@ -262,9 +262,7 @@ class InPlace(nn.Module):
         return self.head(a.flatten(1))
 
 
-def test_in_place_layers_take_many_channels_at_a_time_where_their_memory_is_not_read(
-    encoder, images
-):
+def test_in_place_layers_whose_memory_is_not_read_take_many_channels_at_a_time(encoder, images):
     runs, plain = [], nn.Sequential(*encoder)
     plain[4] = nn.ReLU()
     expected = ablation_cam(plain, "4", images, unit(1)).raw
@@ -281,6 +279,33 @@ def test_an_in_place_layer_whose_return_value_is_ignored(images, half):
     ]
     torch.testing.assert_close(*maps)
     assert maps[0].any()
+
+
+class Doubles(nn.Module):
+    """Works in place, and does not say so."""
+
+    def forward(self, a):
+        return a.mul_(2)
+
+
+class Aside(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.double, self.head = nn.Conv2d(3, 4, 3), Doubles(), nn.Linear(320, 3)
+        self.unused = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        a = self.conv(x)
+        self.double(a)
+        self.unused(a)
+        return self.head(a.flatten(1))
+
+
+@pytest.mark.parametrize("layer", ["double", "unused"])
+def test_a_layer_whose_return_value_is_left_aside_is_refused(images, layer):
+    message = f"depends on what layer '{layer}' returns, got one that does not"
+    with pytest.raises(ValueError, match=message):
+        ablation_cam(Aside(), layer, images, unit(1))
 
 
 class Remembers(nn.Module):
