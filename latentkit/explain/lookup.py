@@ -1,8 +1,8 @@
 """Which layer is meant, and which of the tensors that it returns.
 
 A layer may return tuples, lists, mappings and dataclasses, nested at will: "rnn[0]" is the first
-entry of what layer "rnn" returns, "rnn[1][0]" the first of its second, "block[hidden]" a key or a
-field.
+entry of what layer "rnn" returns, "block[1][0]" the first of the second of what "block" returns,
+"block[hidden]" a key or a field.
 """
 
 import copy

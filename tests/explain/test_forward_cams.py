@@ -291,17 +291,17 @@ class Doubles(nn.Module):
 class Aside(nn.Module):
     def __init__(self):
         super().__init__()
-        self.conv, self.double, self.head = nn.Conv2d(3, 4, 3), Doubles(), nn.Linear(320, 3)
+        self.conv, self.doubling, self.head = nn.Conv2d(3, 4, 3), Doubles(), nn.Linear(320, 3)
         self.unused = nn.Conv2d(4, 4, 1)
 
     def forward(self, x):
         a = self.conv(x)
-        self.double(a)
+        self.doubling(a)
         self.unused(a)
         return self.head(a.flatten(1))
 
 
-@pytest.mark.parametrize("layer", ["double", "unused"])
+@pytest.mark.parametrize("layer", ["doubling", "unused"])
 def test_a_layer_whose_return_value_is_left_aside_is_refused(images, layer):
     message = f"depends on what layer '{layer}' returns, got one that does not"
     with pytest.raises(ValueError, match=message):
