@@ -58,7 +58,7 @@ def watched(
     Args:
         module: the network.
         layers: dotted names inside the module, or its sub-modules, in any order. Of a layer that
-            returns several floating-point tensors, say which: "rnn[0]", "block[1][0]", "block[key]".
+            returns several floating-point tensors, say which: "rnn[0]", "block[1][0]", "net[key]".
         x: input (N, ...).
         call: which call of each layer, from 0, or "each"; needed only where one runs several times.
 
