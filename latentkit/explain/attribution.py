@@ -117,7 +117,7 @@ def integrated_gradients(
     points, weights = _nodes(steps, rule)
     with borrowed(module):
         x, start = _own(x), normal(torch.as_tensor(baseline, dtype=x.dtype, device=x.device))
-        way = x - _fitting(start, x)
+        way = x - fitting(start, x, "baseline")
         mean, column = torch.zeros_like(x), (-1, *[1] * x.ndim)
         size = together(module, x)
         for point, weight in zip(
@@ -163,13 +163,13 @@ def together(module: nn.Module, x: Tensor, batch: int = 64) -> int:
     return max(1, batch // max(1, len(x))) if isinstance(module(x[:1].clone()), Tensor) else 1
 
 
-def _fitting(baseline: Tensor, x: Tensor) -> Tensor:
+def fitting(given: Tensor, x: Tensor, what: str) -> Tensor:
+    """What is given, a baseline or the like, for every value of x, or a ValueError by its name."""
     try:
-        return baseline.expand_as(x)
+        return given.expand_as(x)
     except RuntimeError:
         raise ValueError(
-            f"expected a baseline that broadcasts to x {tuple(x.shape)}, got"
-            f" {tuple(baseline.shape)}"
+            f"expected a {what} that broadcasts to x {tuple(x.shape)}, got {tuple(given.shape)}"
         ) from None
 
 

@@ -5,8 +5,8 @@ Kokhlikyan et al., "Captum: A unified and generic model interpretability library
 this package has itself (`attribution`, `guided`, `occlusion`, `cam`) is right in more places.
 """
 
-import copy
 import inspect
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from latentkit.explain.borrow import seeded
 from latentkit.explain.hooks import borrowed, find_layer, normal, values
+from latentkit.explain.twin import twin
 from latentkit.protocols import Score
 
 Attributions: TypeAlias = Tensor | tuple[Any, ...]
+
+# Seeds and filters of warnings belong to the process: two methods that draw would mix them up.
+_turn = threading.RLock()
 
 
 def captum_attribution(
@@ -32,6 +37,9 @@ def captum_attribution(
     **settings: Any,
 ) -> Attributions:
     """Attribute a score by a method of captum.
+
+    Calls from several threads take turns, so that each has the random numbers of its seed: a score
+    must not wait for another thread that attributes by captum too.
 
     Args:
         method: name of a class in `captum.attr`, such as "DeepLift", the class itself, or what
@@ -53,15 +61,14 @@ def captum_attribution(
         ValueError: no such method.
     """
     build = _find(method) if isinstance(method, str) else method
-    twin = _twin(module)
+    copied = twin(module, share=True)  # captum leaves attributes on modules
     if "layer" in settings:
-        settings["layer"] = find_layer(twin, find_layer(module, settings["layer"])[0])[1]
+        settings["layer"] = find_layer(copied, find_layer(module, settings["layer"])[0])[1]
     names = inspect.signature(build).parameters
     building = {key: settings.pop(key) for key in list(settings) if key in names}
-    with borrowed(twin), torch.enable_grad(), _seeded(seed), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Setting (forward, )?backward hooks")  # not on yours
+    with borrowed(copied), torch.enable_grad(), _alone(seed):
         leaf = normal(x).requires_grad_()
-        return _detached(build(_Scored(twin, score), **building).attribute(leaf, **settings))
+        return _detached(build(_Scored(copied, score), **building).attribute(leaf, **settings))
 
 
 class _Scored(nn.Module):
@@ -74,12 +81,6 @@ class _Scored(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # A copy goes in: the first layer may work in place.
         return values(self.score, self.module(x.clone()), len(x))
-
-
-def _twin(module: nn.Module) -> nn.Module:
-    """The same parameters in modules of their own: captum leaves attributes on them."""
-    shared = [*module.parameters(), *module.buffers()]
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
 
 
 def _find(name: str) -> Callable[..., Any]:
@@ -99,15 +100,16 @@ def _find(name: str) -> Callable[..., Any]:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Inside `hooks.borrowed`, which gives torch's random state back: numpy's is ours to keep."""
-    state = np.random.get_state()  # noqa: NPY002  (captum draws from numpy's global state)
-    torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
+def _alone(seed: int) -> Iterator[None]:
+    """Inside, all that captum draws is of a seed, and it does not warn of hooks on our copy."""
+    with _turn, seeded(seed), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Setting (forward, )?backward hooks")  # not on yours
+        state = np.random.get_state()  # noqa: NPY002  (captum draws from numpy's global state)
+        np.random.seed(seed)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
 
 
 def _detached(found: Any) -> Attributions:  # noqa: ANN401

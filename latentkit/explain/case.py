@@ -84,7 +84,7 @@ class Case:
     def decoded(self, z: Tensor) -> Tensor:
         """Latents (N, *Z) -> images (N, C, *S), the model in eval mode."""
         with hooks.borrowed(hooks.owner(self.decode)):
-            return self.decode(hooks.normal(z))
+            return self.decode(hooks.own(z))
 
     @cached_property
     def x(self) -> Tensor:
@@ -103,7 +103,7 @@ class Case:
 
         def encode(x: Tensor) -> Tensor:
             with hooks.borrowed(module):
-                output: Tensor = module(x)
+                output: Tensor = module(hooks.own(x))
                 return output if latents is None else latents(output)
 
         return encode
@@ -160,4 +160,4 @@ class _Walk:
 def _along(encode: Encode, d: Tensor, x: Tensor) -> Tensor:
     """What a judge reads along d: images (N, C, *S) -> (N,)."""
     with hooks.borrowed(hooks.owner(encode)):
-        return encode(hooks.normal(x)).flatten(1) @ d.flatten().to(x)
+        return encode(hooks.own(x)).flatten(1) @ d.flatten().to(x)

@@ -125,7 +125,7 @@ def score_weights(decode: Decode, z: Tensor, score: Score) -> Tensor:
     """
     z = hooks.normal(z)
     with hooks.borrowed(hooks.owner(decode)):
-        image = hooks.normal(decode(z)).requires_grad_()
+        image = hooks.normal(decode(z.clone())).requires_grad_()
         with torch.enable_grad():
             value = hooks.values(score, image.clone(), len(z))
             slope = hooks.differentiate(value, image, "the decoder's image")

@@ -197,7 +197,7 @@ def completeness_error(
         (N,), |sum of the map - change of the score| / |change of the score|.
     """
     with hooks.borrowed(module):
-        ends = [hooks.normal(x) for x in (x_plus, x_minus)]
+        ends = [hooks.own(x) for x in (x_plus, x_minus)]
         plus, minus = (hooks.values(score, module(x), len(x)) for x in ends)
     change = plus - minus
     error = (used.flatten(1).sum(1) - change).abs()

@@ -9,12 +9,14 @@ changed tensor, values read back by Python) run pass by pass, with the same resu
 import itertools
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from latentkit.explain.heatmap import Heatmap, named, unit_range
-from latentkit.explain.hooks import borrowed, find_layer, normal, values, watched
+from latentkit.explain.hooks import borrowed, normal, values, watched, works_in_place
+from latentkit.explain.lookup import choose, find, substitute
 from latentkit.explain.weighing import check_space, combine
 from latentkit.metrics.saliency import resize
 from latentkit.protocols import Score
@@ -73,34 +75,87 @@ def ablation_cam(
     Weights are y - y_k. The paper divides them by y, one number per sample, which is left out: it
     would turn the map around where the score is negative.
 
-    Arguments and errors as in `score_cam`, but for the layer's rank and the meaning of zero.
+    Arguments and errors as in `score_cam`, but for the layer's rank and the meaning of zero; and a
+    score that does not depend on what the layer returns is an error.
     """
     name, activation = _start(module, layer, x, score, call)
-    _, part = find_layer(module, layer)
     channels = activation.shape[1]
     keep = ~torch.eye(channels, dtype=torch.bool, device=activation.device)
     column = (1, -1, *[1] * (activation.ndim - 2))
-    thread = threading.get_ident()
-
-    def without(kept: Tensor) -> Tensor:
-        calls = itertools.count()
-
-        def silence(_layer: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
-            if threading.get_ident() != thread or next(calls) != (call or 0):
-                return None
-            return torch.where(kept.view(column), output, 0.0)
-
-        with part.register_forward_hook(silence):
-            return values(score, module(x), len(x))
-
     with borrowed(module):
-        x = normal(x)
+        swapped = _Swapped(module, name, normal(x), score, call or 0)
+        write = swapped.lives_on()
+
+        def without(kept: Tensor) -> Tensor:
+            return swapped(lambda given: torch.where(kept.view(column), given, 0.0), write)
+
         # The first row keeps everything: its score is taken in the same way as the others.
         rows = torch.cat([torch.ones_like(keep[:1]), keep])
         found = _each(without, rows, activation.numel())
+        if not write and (found == found[:1]).all():
+            swapped.check_use()
     weights = (found[:1] - found[1:]).T
     maps, noise = combine(activation, weights, found[:1].T.abs().expand_as(weights))
     return Heatmap(maps.float(), name, "ablation-cam", noise.float(), named(score))
+
+
+@dataclass(frozen=True)
+class _Swapped:
+    """The scores of a network while one of its layers returns something else."""
+
+    module: nn.Module
+    layer: str
+    x: Tensor
+    score: Score
+    call: int
+
+    def __call__(self, change: Callable[[Tensor], Tensor], write: bool = False) -> Tensor:
+        """Scores (N,); to `write` is to let an in-place layer change what it was given as well."""
+        name, path, part = find(self.module, self.layer)
+        thread, calls = threading.get_ident(), itertools.count()
+
+        def swap(layer: nn.Module, inputs: tuple[object, ...], output: object) -> object:
+            if threading.get_ident() != thread or next(calls) != self.call:
+                return None
+            given = choose(output, path, name)
+            left = change(given)
+            if write and works_in_place(layer, inputs, given):
+                given.copy_(left)
+                return None
+            return substitute(output, given, left)
+
+        with part.register_forward_hook(swap):
+            # A copy goes in: the first layer may work in place.
+            return values(self.score, self.module(self.x.clone()), len(self.x))
+
+    def lives_on(self) -> bool:
+        """Whether the memory of an in-place layer is read under other names than what it returns.
+
+        Then each change has to be written there, which passes run many at a time cannot do.
+        """
+        _, _, part = find(self.module, self.layer)
+
+        def spoilt(given: Tensor) -> Tensor:
+            left = given.clone()
+            given.fill_(torch.nan)
+            return left
+
+        return bool(getattr(part, "inplace", False)) and self._matters(spoilt)
+
+    def check_use(self) -> None:
+        """Whether the score depends on what the layer returns, or a ValueError.
+
+        It does so even where it is multiplied by zero: not a number stays one.
+        """
+        if not self._matters(lambda given: torch.full_like(given, torch.nan)):
+            raise ValueError(
+                f"expected a score that depends on what layer {self.layer!r} returns, got one that"
+                " does not; the layer may come after what is scored, or work in place with what it"
+                " returns left aside: choose the layer before or after it"
+            )
+
+    def _matters(self, change: Callable[[Tensor], Tensor]) -> bool:
+        return not torch.allclose(self(change), self(torch.clone), 0.0, 0.0, equal_nan=True)
 
 
 def _start(

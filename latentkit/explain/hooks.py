@@ -8,25 +8,21 @@ Out of reach, with an error: reentrant checkpoints (use `use_reentrant=False`), 
 devices (`DataParallel`; give its `.module`) and TorchScript. Not claimed: inside `torch.func`.
 """
 
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from latentkit.explain.lookup import check_parts, choose, find, substitute
+from latentkit.explain.borrow import borrowed as borrowed
+from latentkit.explain.lookup import check_batch, check_parts, choose, find, substitute
 from latentkit.protocols import Score
 
 Call: TypeAlias = int | Literal["each"] | None
 """Which call of a layer that runs several times in one forward pass, from 0; each; or the only."""
-
-# Train flags and the compiler's stance belong to the module and to the process, not to a thread:
-# explainers take turns, or one would restore the flags while another still runs.
-_turn = threading.RLock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,27 +46,6 @@ class Run:
 
 
 @contextmanager
-def borrowed(module: nn.Module | None) -> Iterator[None]:
-    """Inside: every sub-module in eval mode, gradients off, no inference mode, nothing compiled.
-
-    Flags (one by one), modes and random state come back also after an error. Other threads that
-    run the same module meanwhile see it in eval mode; other explainers wait.
-
-    Args:
-        module: the network; None borrows the modes alone.
-    """
-    parts = [] if module is None else list(module.modules())
-    with _turn, ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.random.fork_rng(_cuda(module)))
-        stack.enter_context(_eager())
-        stack.callback(_set_flags, [(part, part.training) for part in parts])
-        _set_flags([(part, False) for part in parts])
-        yield
-
-
-@contextmanager
 def watched(
     module: nn.Module, layers: Sequence[str | nn.Module], x: Tensor, call: Call = None
 ) -> Iterator[Run]:
@@ -83,13 +58,14 @@ def watched(
     Args:
         module: the network.
         layers: dotted names inside the module, or its sub-modules, in any order. Of a layer that
-            returns several floating-point tensors, say which: "rnn[0]", "rnn[1][0]", "block[key]".
+            returns several floating-point tensors, say which: "rnn[0]", "block[1][0]", "net[key]".
         x: input (N, ...).
         call: which call of each layer, from 0, or "each"; needed only where one runs several times.
 
     Raises:
         ValueError: no such layer or tensor of a layer; a layer that did not run, ran several times
-            without `call`, or whose output was overwritten; parameters made in inference mode.
+            without `call`, puts time before the batch, or whose output was overwritten; parameters
+            made in inference mode.
         TypeError: a layer that gives no floating-point tensor; a module that is spread over
             devices; a layer of TorchScript.
     """
@@ -101,10 +77,11 @@ def watched(
         with ExitStack() as hooks:
             for (name, path, part), record in zip(found, records, strict=True):
                 hooks.enter_context(part.register_forward_hook(_keeper(name, path, record)))
-            output = module(normal(x))
+            output = module(own(x))
         names, calls, activations = [], [], []
-        for (name, path, _), record in zip(found, records, strict=True):
+        for (name, path, part), record in zip(found, records, strict=True):
             for k, activation in _pick(name + path, record, call, len(x)):
+                check_batch(part, name, path)
                 names.append(name + path)
                 calls.append(k)
                 activations.append(activation)
@@ -132,6 +109,11 @@ def normal(x: Tensor) -> Tensor:
     return x.clone() if x.is_inference() else x.detach()
 
 
+def own(x: Tensor) -> Tensor:
+    """The same as `normal`, in memory of its own: a network's first operation may work in place."""
+    return x.detach().clone()
+
+
 def values(score: Score, output: Tensor, batch: int) -> Tensor:
     """Apply a score -> (N,), or say what is wrong with it."""
     value = score(output)
@@ -144,6 +126,11 @@ def values(score: Score, output: Tensor, batch: int) -> Tensor:
             f"score must return one value per sample, shape ({batch},), got {tuple(value.shape)}"
         )
     return value
+
+
+def works_in_place(layer: nn.Module, inputs: tuple[object, ...], given: Tensor) -> bool:
+    """Whether the layer wrote into its own input, which may live on under other names."""
+    return getattr(layer, "inplace", False) is True and any(given is item for item in inputs)
 
 
 def differentiate(
@@ -220,7 +207,8 @@ def _keeper(name: str, path: str, kept: _Record) -> Callable[..., object]:
             )
         leaf, in_place = given, False
         if not given.requires_grad:
-            in_place = _works_in_place(layer, inputs, given)
+            # Autograd lets nobody write into a view made in no_grad.
+            in_place = works_in_place(layer, inputs, given) and not given._is_view()
             leaf = (given.clone() if in_place else normal(given)).requires_grad_()
         kept.append((leaf, leaf._version))
         torch.set_grad_enabled(True)  # from here on; `borrowed` switches back
@@ -258,29 +246,3 @@ def _pick(name: str, kept: _Record, call: Call, batch: int) -> list[tuple[int, T
                 f" {tuple(leaf.shape)}; choose a layer that keeps the batch"
             )
     return [(k, kept[k][0]) for k in chosen]
-
-
-def _works_in_place(layer: nn.Module, inputs: tuple[object, ...], given: Tensor) -> bool:
-    """Whether the layer wrote into its own input, which may live on under other names."""
-    mine = getattr(layer, "inplace", False) is True and any(given is item for item in inputs)
-    return mine and not given._is_view()  # autograd lets nobody write into a view made in no_grad
-
-
-def _set_flags(flags: list[tuple[nn.Module, bool]]) -> None:
-    for part, training in flags:
-        # The attribute, not .train(): a class may have overridden that with side effects.
-        if part.training != training:  # reading is cheap and writing is not
-            part.training = training
-
-
-def _eager() -> AbstractContextManager[None]:
-    # Nothing can be compiled before dynamo is loaded, and loading it takes seconds.
-    if "torch._dynamo" not in sys.modules:
-        return nullcontext()
-    return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
-
-
-def _cuda(module: nn.Module | None) -> list[torch.device]:
-    if module is None or not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        return []
-    return list({tensor.device for tensor in module.parameters() if tensor.is_cuda})

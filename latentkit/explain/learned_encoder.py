@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from latentkit.data.batches import keyed_generator
 from latentkit.explain import hooks
+from latentkit.explain.borrow import seeded
 from latentkit.layers import ConvEncoder
 from latentkit.protocols import Decoder, HasPrior, Part
 
@@ -18,8 +19,7 @@ class Generator(Decoder, HasPrior, Protocol):
 
 def encoder_for(shape: tuple[int, ...], latent_dim: int, width: int = 16, seed: int = 0) -> Part:
     """A small encoder with first weights of its seed: images (N, *shape) -> (N, latent_dim)."""
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         module = ConvEncoder(shape, latent_dim, width, hidden=128)
     return Part(module, module.layers)
 
@@ -57,8 +57,8 @@ def train_encoder(
     held_out = prior.sample(500, generator=noise).to(device)
     z = prior.sample(images, generator=noise).to(device)
     with hooks.borrowed(hooks.owner(decode)):
-        x = torch.cat([(decode(some) * 255).round().byte() for some in torch.split(z, 500)])
-        unseen = decode(held_out)
+        x = torch.cat([(decode(some.clone()) * 255).round().byte() for some in torch.split(z, 500)])
+        unseen = decode(held_out.clone())
         spread = (unseen - unseen.mean(0)).square().mean().clamp_min(1e-12)
         optimizer = torch.optim.Adam(module.parameters(), fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)

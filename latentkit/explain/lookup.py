@@ -1,8 +1,8 @@
 """Which layer is meant, and which of the tensors that it returns.
 
 A layer may return tuples, lists, mappings and dataclasses, nested at will: "rnn[0]" is the first
-entry of what layer "rnn" returns, "rnn[1][0]" the first of its second, "block[hidden]" a key or a
-field.
+entry of what layer "rnn" returns, "block[1][0]" the first of the second of what "block" returns,
+"block[hidden]" a key or a field.
 """
 
 import copy
@@ -58,6 +58,38 @@ def check_parts(module: nn.Module) -> None:
                     f" {f'{name}.{key}'.lstrip('.')!r} created inside torch.inference_mode(); build"
                     " or load the module outside of it, or use copy.deepcopy(module) outside of it"
                 )
+
+
+_TRANSFORMERS = (
+    nn.Transformer,
+    nn.TransformerEncoder,
+    nn.TransformerDecoder,
+    nn.TransformerEncoderLayer,
+    nn.TransformerDecoderLayer,
+)
+
+
+def check_batch(layer: nn.Module, name: str, path: str) -> None:
+    """Whether a layer of sequences puts the batch first in its tensor at `path`.
+
+    As many time steps as samples look like a batch.
+
+    Raises:
+        ValueError: one of torch's own that puts time there, or the parts of a recurrent state.
+    """
+    if isinstance(layer, nn.RNNBase):
+        first = layer.batch_first and path == "[0]"  # the state never has the batch first
+    elif isinstance(layer, nn.MultiheadAttention):
+        first = layer.batch_first or path == "[1]"  # the weights always have
+    else:
+        parts = layer.modules() if isinstance(layer, _TRANSFORMERS) else ()
+        first = all(getattr(part, "batch_first", True) for part in parts)
+    if not first:
+        raise ValueError(
+            f"expected layer {name + path!r} to return the batch first, got a"
+            f" {type(layer).__name__} with batch_first=False, or its state; build it with"
+            " batch_first=True and choose its outputs, or choose a layer before or after it"
+        )
 
 
 def floating(output: object) -> dict[str, Tensor]:

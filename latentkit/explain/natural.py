@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from latentkit.explain import hooks, scores
+from latentkit.explain.borrow import in_full
 
 
 def natural_change(
@@ -39,36 +40,34 @@ def natural_change(
             encoder ignores is left out rather than blown up.
 
     Returns:
-        (K, N, C, *S), signed, per unit of latent length.
+        (K, N, C, *S), signed, per unit of latent length; single precision for half.
 
     Raises:
-        ValueError: if the directions do not fit the latents, or smooth, colour or ridge is not
-            above 0.
+        ValueError: if the directions do not fit the latents, an axis of the images has one place
+            alone, or smooth, colour or ridge is not above 0.
     """
     if not (smooth > 0 and colour > 0 and ridge > 0):
         raise ValueError(
             f"expected smooth, colour and ridge above 0, got {smooth}, {colour} and {ridge}"
         )
+    if x.ndim < 3 or min(x.shape[2:]) < 2:
+        raise ValueError(
+            "expected images (N, C, *S) with two places or more along each axis, or none can move,"
+            f" got {tuple(x.shape)}"
+        )
     x = hooks.normal(x)
     slopes = jacobian(module, x)
+    wide = torch.promote_types(slopes.dtype, torch.float32)  # half has no solver
+    slopes, x = slopes.to(wide), x.to(wide)
     flat = torch.stack([scores.unit_vector(d).flatten() for d in directions]).to(slopes)
     if flat.shape[1] != len(slopes):
         raise ValueError(
             f"expected directions with {len(slopes)} coordinates, as the network's output has, got"
             f" {tuple(directions.shape)}"
         )
-    plausible = _prior(x, smooth, colour)(slopes)
-    e, c = (v.flatten(2).transpose(0, 1) for v in (slopes, plausible))  # (N, D, P)
-    gram = e @ c.transpose(1, 2)
-    # The root, so that the inverse for an encoder that reads nothing stays finite: 0 times it is 0.
-    least = torch.finfo(gram.dtype).tiny ** 0.5
-    scale = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(least)
-    eye = torch.eye(len(slopes), dtype=gram.dtype, device=gram.device)
-    weights = torch.linalg.solve(
-        gram + ridge * scale[:, None, None] * eye, flat.T.expand(len(x), -1, -1)
-    )
-    found = torch.einsum("ndk,ndp->knp", weights, c)
-    return found.reshape(len(flat), *x.shape)
+    with in_full(x):
+        plausible = _prior(x, smooth, colour)(slopes)
+        return _solve(slopes.flatten(2), plausible.flatten(2), flat, ridge).reshape(-1, *x.shape)
 
 
 def jacobian(module: nn.Module, x: Tensor) -> Tensor:
@@ -82,7 +81,21 @@ def jacobian(module: nn.Module, x: Tensor) -> Tensor:
                 seeds = torch.zeros_like(output)
                 seeds[:, k] = 1
                 rows.append(torch.autograd.grad(output, leaf, seeds, retain_graph=True)[0])
-    return torch.stack(rows)
+    with in_full(x):  # autocast cannot stack the other kind of half
+        return torch.stack(rows)
+
+
+def _solve(slopes: Tensor, plausible: Tensor, wanted: Tensor, ridge: float) -> Tensor:
+    """Slopes E and E C, (D, N, P), wanted (K, D) -> C E^T (E C E^T + ridge)^-1 d, (K, N, P)."""
+    e, c = (v.transpose(0, 1) for v in (slopes, plausible))
+    gram = e @ c.transpose(1, 2)
+    # The root, so that the inverse for an encoder that reads nothing stays finite: 0 times it is 0.
+    least = torch.finfo(gram.dtype).tiny ** 0.5
+    scale = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(least)
+    eye = torch.eye(len(slopes), dtype=gram.dtype, device=gram.device)
+    damped = gram + ridge * scale[:, None, None] * eye
+    weights = torch.linalg.solve(damped, wanted.T.expand(len(e), -1, -1))
+    return torch.einsum("ndk,ndp->knp", weights, c)
 
 
 def _prior(x: Tensor, smooth: float, colour: float) -> Callable[[Tensor], Tensor]:

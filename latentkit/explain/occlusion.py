@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from latentkit.explain.attribution import run, together
+from latentkit.explain.attribution import fitting, run, together
 from latentkit.explain.hooks import borrowed, normal
 from latentkit.protocols import Score
 
@@ -45,7 +45,7 @@ def occlusion(
     windows = _windows(x.shape[2:], window, stride)
     with borrowed(module):
         x = normal(x)
-        filling = torch.as_tensor(fill, dtype=x.dtype, device=x.device).expand_as(x)
+        filling = fitting(torch.as_tensor(fill, dtype=x.dtype, device=x.device), x, "fill")
         before = run(module, x[None], score)
         size = together(module, x, batch)
         total, count = x.new_zeros(len(x), *x.shape[2:]), x.new_zeros(x.shape[2:])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from latentkit.data.batches import keyed_generator
 from latentkit.data.shapes_render import FACTORS, render
+from latentkit.explain.borrow import seeded
 from latentkit.layers import ConvEncoder
 from latentkit.protocols import Part
 
@@ -55,8 +56,7 @@ class Oracle(nn.Module):
         self.shape, self.latent_dim = (3, size, size), len(FACTORS)
         noise = torch.randn(_MOVING, _MOVING, generator=keyed_generator(seed, 0))
         self.register_buffer("rotation", torch.linalg.qr(noise)[0])
-        with torch.random.fork_rng([]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             self.encoder = ConvEncoder(self.shape, self.latent_dim, width, hidden=128)
 
     @property

@@ -18,6 +18,7 @@ from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
 from latentkit.explain import hooks, scores
+from latentkit.explain.borrow import in_full
 from latentkit.latent.derivative import pushforward
 from latentkit.protocols import Decode, Encode, Part
 
@@ -50,7 +51,7 @@ def pattern(
             at one latent does not depend on the others; None for that of z, the mean over units.
 
     Returns:
-        (K, N, C, *S), signed, per unit of latent length.
+        (K, N, C, *S), signed, per unit of latent length; single precision for half.
 
     Raises:
         ValueError: if the directions do not fit z, the latents are all alike, encode gives latents
@@ -71,9 +72,10 @@ def pattern(
         raise ValueError(f"expected latents that differ, got a standard deviation of {spread}")
     response = _response(encode, decode, z, step * spread)
     wanted = torch.stack([scores.unit_vector(d).flatten() for d in directions]).to(response)
-    steps = _invert(response, wanted, ridge).reshape(len(directions), *z.shape).to(z)
+    with in_full(z):
+        steps = _invert(response, wanted, ridge).reshape(len(directions), *z.shape).to(z)
     with hooks.borrowed(hooks.owner(decode)):
-        return torch.stack([pushforward(decode, z, w) for w in steps])
+        return torch.stack([_wide(pushforward(decode, z, w)) for w in steps])
 
 
 def discriminator_readout(part: Part, decode: Decode, z: Tensor) -> Encode:
@@ -91,22 +93,25 @@ def discriminator_readout(part: Part, decode: Decode, z: Tensor) -> Encode:
         z: latents to learn from, (N, *Z); a thousand is enough.
 
     Returns:
-        Images (N, C, *S) -> latents (N, *Z), as far as the features tell.
+        Images (N, C, *S) -> latents (N, *Z), as far as the features tell; single precision for
+        half.
     """
     z = hooks.normal(z)
     with hooks.borrowed(hooks.owner(decode)):
-        features = torch.cat([_features(part, decode(some)) for some in torch.split(z, 256)])
+        found = [_wide(_features(part, decode(some.clone()))) for some in torch.split(z, 256)]
+    features, latents = torch.cat(found), _wide(z.flatten(1))
     middle, size = features.mean(0), features.abs().amax()
     # The ridge must not depend on the scale of the features; below rounding they tell nothing.
     least = (torch.finfo(size.dtype).eps * size).clamp_min(torch.finfo(size.dtype).tiny)
     scale = torch.maximum((features - middle).square().mean().sqrt(), least)
     inputs = ((features - middle) / scale).cpu().numpy()
-    fitted = RidgeCV(_ALPHAS).fit(inputs, z.flatten(1).cpu().numpy())
-    weight, offset = (torch.from_numpy(v).to(z) for v in (fitted.coef_, fitted.intercept_))
+    fitted = RidgeCV(_ALPHAS).fit(inputs, latents.cpu().numpy())
+    weight, offset = (torch.from_numpy(v).to(features) for v in (fitted.coef_, fitted.intercept_))
 
     def read(x: Tensor) -> Tensor:
-        inputs = (_features(part, x) - middle) / scale
-        return (inputs @ weight.T + offset).reshape(-1, *z.shape[1:])
+        inputs = (_wide(_features(part, x)) - middle) / scale
+        with in_full(inputs):
+            return (inputs @ weight.T + offset).reshape(-1, *z.shape[1:])
 
     return read
 
@@ -121,15 +126,20 @@ def _response(encode: Encode, decode: Decode, z: Tensor, step: float) -> Tensor:
     units = torch.eye(z[0].numel(), dtype=z.dtype, device=z.device).reshape(-1, *z.shape[1:])
     with hooks.borrowed(hooks.owner(decode)), hooks.borrowed(hooks.owner(encode)):
         read = [
-            (encode(decode(z + step * u)) - encode(decode(z - step * u))).flatten(1) for u in units
+            (_wide(encode(decode(z + step * u))) - _wide(encode(decode(z - step * u)))).flatten(1)
+            for u in units
         ]
     if read[0].shape[1] != len(units):
         raise ValueError(
             f"expected encode to give {len(units)} numbers, as many as decode takes, got"
             f" {read[0].shape[1]}"
         )
-    found = torch.stack(read, 2) / (2 * step)
-    return found.to(torch.promote_types(found.dtype, torch.float32))  # half has no solver
+    return torch.stack(read, 2) / (2 * step)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least single precision: half has no solver, and numpy no half of torch's."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _invert(response: Tensor, wanted: Tensor, ridge: float) -> Tensor:

@@ -6,14 +6,16 @@ like the map of the trained network. One that stays shows the image, not the net
 backpropagation is the known case. Only a trained network can be told from its random self.
 """
 
-import copy
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.nn.utils.spectral_norm import SpectralNorm
 
 from latentkit.explain.agreement import Explain, spearman
+from latentkit.explain.borrow import seeded
+from latentkit.explain.twin import twin
 
 _POWER = 30  # passes in which a spectral norm finds the size of new weights
 
@@ -36,15 +38,14 @@ def cascade(module: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]
     Raises:
         ValueError: no parameters.
     """
-    work = copy.deepcopy(module)
+    work = twin(module)
     layers = [(name or type(module).__name__, part) for name, part in _layers(work)]
     if not layers:
         raise ValueError(f"expected a network with parameters, got {type(module).__name__} without")
     for number, (name, part) in enumerate(reversed(layers)):
-        with torch.random.fork_rng(range(torch.cuda.device_count())), torch.no_grad():
-            torch.manual_seed(seed + number)
+        with seeded(seed + number), torch.no_grad():
             _renew(part)
-        yield name, copy.deepcopy(work)
+        yield name, twin(work)
 
 
 def randomisation(
@@ -96,6 +97,10 @@ def _renew(part: nn.Module) -> None:
             value.copy_(value.flatten()[order].view_as(value))
     if parametrize.is_parametrized(part):
         _settle(part)
+    for hook in part._forward_pre_hooks.values():
+        if isinstance(hook, SpectralNorm):  # of torch's old way
+            for _ in range(_POWER):
+                hook.compute_weight(part, do_power_iteration=True)
 
 
 def _settle(part: nn.Module) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latentkit.explain.hooks import borrowed, normal, owner
+from latentkit.explain.hooks import borrowed, own, owner
 from latentkit.explain.scores import named
 from latentkit.protocols import Score
 
@@ -40,7 +40,7 @@ class Chain(nn.Module):
 def outputs(module: nn.Module, x: Tensor) -> Tensor:
     """What the module returns for x, in eval mode, as a constant: a reference for a score."""
     with borrowed(module):
-        found: Tensor = module(normal(x))
+        found: Tensor = module(own(x))
     return found
 
 

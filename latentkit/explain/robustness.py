@@ -5,7 +5,6 @@ Fragility: Ghorbani et al., "Interpretation of Neural Networks Is Fragile", AAAI
 1710.10547).
 """
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -15,13 +14,14 @@ from torch import Tensor, nn
 
 from latentkit.explain.agreement import Explain, spearman, top_overlap
 from latentkit.explain.attribution import saliency
-from latentkit.explain.hooks import borrowed, normal, values
+from latentkit.explain.hooks import borrowed, normal, own, values
+from latentkit.explain.twin import twin
 from latentkit.protocols import Score
 
 _LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_SAME = (
-    1e-3  # outputs that differ by less than this share of the largest are equal but for rounding
-)
+# Outputs that differ by less than this share of the largest are equal but for rounding; or by
+# less than so many units in the last place of half precision.
+_SAME, _UNITS = 1e-3, 8
 
 
 def input_shift(explain: Explain, module: nn.Module, x: Tensor, shift: Tensor | float) -> Tensor:
@@ -42,11 +42,11 @@ def input_shift(explain: Explain, module: nn.Module, x: Tensor, shift: Tensor | 
     Raises:
         ValueError: see `compensated`.
     """
-    twin = compensated(module, x, shift)
-    maps = [explain(module, x), explain(twin, normal(x) + shift)]
-    plain, shifted = (one.detach().flatten(1).double() for one in maps)
+    shifted = compensated(module, x, shift)
+    maps = [explain(module, x), explain(shifted, normal(x) + _fitted(shift, x))]
+    plain, other = (one.detach().flatten(1).double() for one in maps)
     size = plain.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
-    change: Tensor = (shifted - plain).norm(dim=1) / size
+    change: Tensor = (other - plain).norm(dim=1) / size
     return change
 
 
@@ -64,13 +64,13 @@ def compensated(module: nn.Module, x: Tensor, shift: Tensor | float) -> nn.Modul
     Raises:
         ValueError: no linear layer, or taking back the shift there does not restore the output.
     """
-    twin = copy.deepcopy(module)
-    first = next((part for part in twin.modules() if isinstance(part, _LINEAR)), None)
+    shifted = twin(module)
+    first = next((part for part in shifted.modules() if isinstance(part, _LINEAR)), None)
     if first is None:
         raise ValueError(f"expected a network with a Conv or Linear layer, got {module}")
-    x = normal(x)
-    with borrowed(module), borrowed(twin):
-        expected, nothing = module(x), torch.zeros_like(x[:1])
+    x, shift = normal(x), _fitted(shift, x)
+    with borrowed(module), borrowed(shifted):
+        expected, nothing = module(own(x)), torch.zeros_like(x[:1])
         if not isinstance(expected, Tensor):
             raise TypeError(
                 f"expected a module that returns a tensor, got {type(expected).__name__}"
@@ -79,18 +79,24 @@ def compensated(module: nn.Module, x: Tensor, shift: Tensor | float) -> nn.Modul
         # A copy is kept: what follows may work in place.
         with first.register_forward_hook(lambda _part, _inputs, got: seen.append(got.clone())):
             for image in (nothing + shift, nothing):
-                twin(image)
+                shifted(image.clone())
         if len(seen) == 2:
             offset = seen[0] - seen[1]
             first.register_forward_hook(lambda _part, _inputs, output: output - offset)
-        difference = (twin(x + shift) - expected).abs().max()
-    if not difference <= _SAME * expected.abs().max():
+        difference = (shifted(x + shift) - expected).abs().max()
+    same = max(_SAME, _UNITS * torch.finfo(expected.dtype).eps)
+    if not difference <= same * expected.abs().max():
         raise ValueError(
             "expected a network whose first Conv or Linear layer alone sees the input, once, got"
             f" one whose output still differs by {float(difference):.3g} after the shift is taken"
             " back there"
         )
-    return twin
+    return shifted
+
+
+def _fitted(shift: Tensor | float, x: Tensor) -> Tensor | float:
+    """A shift that does not widen half precision."""
+    return shift.to(x) if isinstance(shift, Tensor) else shift
 
 
 @dataclass(frozen=True)
@@ -194,4 +200,4 @@ def _largest(slope: Tensor, share: float) -> Tensor:
 
 def _score(module: nn.Module, x: Tensor, score: Score) -> Tensor:
     with borrowed(module):
-        return values(score, module(normal(x)), len(x))
+        return values(score, module(own(x)), len(x))

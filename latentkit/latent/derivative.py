@@ -26,7 +26,7 @@ def pushforward(decode: Callable[[Tensor], Tensor], z: Tensor, v: Tensor) -> Ten
     with warnings.catch_warnings():
         # torch's first forward-mode call warns of its own use of torch.jit: nobody can act on it.
         warnings.filterwarnings("ignore", ".*torch.jit.*deprecated.*", FutureWarning)
-        change = _passing(lambda: torch.func.jvp(decode, (z,), (v,)))[1]
+        change = _passing(lambda: torch.func.jvp(_apart(decode), (z,), (v,)))[1]
     if not isinstance(change, Tensor):
         raise TypeError(f"expected decode to return a tensor, got {type(change).__name__}")
     return change
@@ -47,11 +47,16 @@ def pullback(decode: Callable[[Tensor], Tensor], z: Tensor, u: Tensor) -> Tensor
         TypeError: if `decode` returns no tensor.
         ValueError: if no derivative passes through `decode` (a part of it leaves torch).
     """
-    image, back, *_ = _passing(lambda: torch.func.vjp(decode, z))
+    image, back, *_ = _passing(lambda: torch.func.vjp(_apart(decode), z))
     if not isinstance(image, Tensor):
         raise TypeError(f"expected decode to return a tensor, got {type(image).__name__}")
     gradient: Tensor = back(u)[0]
     return gradient
+
+
+def _apart(decode: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same of a copy of the latents: the first operation may work in place."""
+    return lambda z: decode(z.clone())
 
 
 def _passing(differentiate: Callable[[], Any]) -> Any:  # noqa: ANN401  (what torch returns)

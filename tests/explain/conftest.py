@@ -29,6 +29,23 @@ def make_encoder():
     return make
 
 
+class Converts(nn.Sequential):
+    """Takes [0, 1] to [-1, 1] first, in the memory of the input or in its own."""
+
+    inplace = True
+
+    def forward(self, x):
+        return super().forward(x.mul_(2).sub_(1) if self.inplace else 2 * x - 1)
+
+
+@pytest.fixture
+def converts(make_encoder):
+    """The encoder behind a conversion that works in place, and behind one that does not."""
+    nets = [Converts(*make_encoder()).eval() for _ in range(2)]
+    nets[1].inplace = False
+    return nets
+
+
 @pytest.fixture
 def encoder(make_encoder):
     return make_encoder()

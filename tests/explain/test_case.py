@@ -10,6 +10,7 @@ from latentkit.explain.dirbench import completeness, score_maps
 from latentkit.explain.paired import paired_directions
 from latentkit.explain.readings import CEILING, read_pattern
 from latentkit.models.clustergan import ClusterGAN
+from latentkit.protocols import Part
 from tests.explain import trained
 from tests.explain.trained import SIZE
 
@@ -80,6 +81,15 @@ def test_what_is_not_known_is_said():
 def test_sums_along_the_way_are_complete(known):
     found = completeness(known)
     assert found["use_along"] < 0.05 < found["use"]
+
+
+def test_networks_whose_first_operation_works_in_place(converts, images):
+    case = Case(lambda z: z.mul_(2), Part(converts[0], ("0",)), images, torch.eye(5))
+    kept = images.clone()
+    assert torch.equal(case.x, 2 * kept)
+    for _ in range(2):
+        assert torch.equal(case.encode(images), converts[1](kept))
+    assert torch.equal(images, kept)
 
 
 def test_a_network_in_training_is_read_as_if_it_were_not():

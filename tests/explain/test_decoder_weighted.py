@@ -50,6 +50,25 @@ def test_effects_of_a_linear_autoencoder_in_closed_form(shape):
     torch.testing.assert_close(got.double().flatten(1).sum(1), size, rtol=1e-5, atol=1e-5)
 
 
+def test_a_decoder_whose_first_operation_works_in_place():
+    _, decode, *_ = linear_pair((2, 7))
+    z, x = draw(4, UNITS), draw(4, 2, 7, seed=3)
+    kept = z.clone()
+
+    def doubled(z):
+        return decode(z.mul_(2))
+
+    def score(image):
+        return -reconstruction_error(x)(image)
+
+    torch.testing.assert_close(
+        effect_weights(doubled, z), effect_weights(lambda z: decode(2 * z), z)
+    )
+    got, expected = (score_weights(f, z, score) for f in (doubled, lambda z: decode(2 * z)))
+    torch.testing.assert_close(got, expected)
+    assert torch.equal(z, kept)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_error_of_a_linear_autoencoder_in_closed_form(shape):
     encoder, decode, w, a = linear_pair(shape)

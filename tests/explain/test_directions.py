@@ -227,6 +227,15 @@ def test_use_along_is_complete_where_one_gradient_is_not():
     assert completeness_error(once, net, x_minus, x_plus, real()).max() > 1e-2
 
 
+def test_a_first_operation_in_place_does_not_reach_the_input(converts, images):
+    kept, (net, plain) = images.clone(), converts
+    used = torch.ones(4, 12, 10)
+    expected = completeness_error(used, plain, images, images + 1, unit(1))
+    for _ in range(2):
+        assert torch.equal(completeness_error(used, net, images, images + 1, unit(1)), expected)
+    assert torch.equal(images, kept)
+
+
 def test_use_along_a_network_with_kinks(encoder, images):
     ends = images, images.flip(0)
     error = completeness_error(use_along(encoder, *ends, unit(1), 64), encoder, *ends, unit(1))

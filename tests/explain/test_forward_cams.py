@@ -205,6 +205,109 @@ def test_a_layer_that_runs_twice():
             torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-4)
 
 
+@BOTH
+def test_a_first_operation_in_place_does_not_reach_the_input(converts, images, method):
+    kept, (net, plain) = images.clone(), converts
+    for _ in range(2):
+        got = method(net, "2", images, unit(3)).raw
+        torch.testing.assert_close(got, method(plain, "2", images, unit(3)).raw)
+    assert torch.equal(images, kept)
+
+
+class Pair(nn.Module):
+    """What it is given, and something that nobody reads."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, a):
+        return {"tuple": (a, a.mean()), "twice": (a, a), "dict": {"map": a, "rest": [a.sum()]}}[
+            self.kind
+        ]
+
+
+class Picks(nn.Module):
+    def forward(self, pair):
+        return (pair["map"] if isinstance(pair, dict) else pair[0]).relu()
+
+
+@pytest.mark.parametrize(("kind", "path"), [("tuple", "[0]"), ("twice", ""), ("dict", "[map]")])
+def test_a_layer_of_several_tensors(images, kind, path):
+    torch.manual_seed(0)
+    conv, head = nn.Conv2d(3, 4, 3), nn.Sequential(nn.Flatten(), nn.Linear(320, 3))
+    net = nn.Sequential(conv, Pair(kind), Picks(), *head)
+    got = ablation_cam(net, "1" + path, images, unit(1))
+    expected = ablation_cam(nn.Sequential(conv, nn.ReLU(), *head), "0", images, unit(1))
+    torch.testing.assert_close(got.raw, expected.raw)
+    assert got.layer == "1" + path
+    assert got.raw.any()
+
+
+class InPlace(nn.Module):
+    """Rectifies in the memory of what comes before, whose name it goes on with, or a view of it."""
+
+    def __init__(self, inplace, half):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.act, self.half = nn.Conv2d(3, 4, 3), nn.LeakyReLU(0.2, inplace), half
+        self.head = nn.Linear(320, 3)
+
+    def forward(self, x):
+        a = self.conv(x)
+        part = a[:, :2] if self.half else a
+        rectified = self.act(part)
+        if not self.act.inplace:
+            a = torch.cat([rectified, a[:, 2:]], 1) if self.half else rectified
+        return self.head(a.flatten(1))
+
+
+def test_in_place_layers_whose_memory_is_not_read_take_many_channels_at_a_time(encoder, images):
+    runs, plain = [], nn.Sequential(*encoder)
+    plain[4] = nn.ReLU()
+    expected = ablation_cam(plain, "4", images, unit(1)).raw
+    encoder[0].register_forward_hook(lambda *_: runs.append(1))
+    torch.testing.assert_close(ablation_cam(encoder, "4", images, unit(1)).raw, expected)
+    assert len(runs) == 5  # two of them to see whether it is
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_an_in_place_layer_whose_return_value_is_ignored(images, half):
+    maps = [
+        ablation_cam(InPlace(inplace, half), "act", images, unit(1)).raw
+        for inplace in (True, False)
+    ]
+    torch.testing.assert_close(*maps)
+    assert maps[0].any()
+
+
+class Doubles(nn.Module):
+    """Works in place, and does not say so."""
+
+    def forward(self, a):
+        return a.mul_(2)
+
+
+class Aside(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.doubling, self.head = nn.Conv2d(3, 4, 3), Doubles(), nn.Linear(320, 3)
+        self.unused = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        a = self.conv(x)
+        self.doubling(a)
+        self.unused(a)
+        return self.head(a.flatten(1))
+
+
+@pytest.mark.parametrize("layer", ["doubling", "unused"])
+def test_a_layer_whose_return_value_is_left_aside_is_refused(images, layer):
+    message = f"depends on what layer '{layer}' returns, got one that does not"
+    with pytest.raises(ValueError, match=message):
+        ablation_cam(Aside(), layer, images, unit(1))
+
+
 class Remembers(nn.Module):
     """Keeps its last output, and how often it ran."""
 

@@ -281,6 +281,57 @@ def test_an_in_place_layer_changes_its_input_under_all_names(images, halves):
     assert maps[0].any()
 
 
+def test_a_first_operation_in_place_does_not_reach_the_input(converts, images):
+    kept, (net, plain) = images.clone(), converts
+    for mode in (torch.enable_grad, torch.inference_mode):
+        with mode():
+            x = images * 1
+            for layer in ("0", "2"):
+                expected = cam(plain, layer, images, unit(2)).raw
+                for _ in range(2):
+                    assert torch.equal(cam(net, layer, x, unit(2)).raw, expected)
+            assert torch.equal(x, kept)
+
+
+def test_a_sampled_latent_is_explained_for_the_noise_that_was_drawn(images):
+    """z = mu + eps sigma: dz/dA depends on eps, which a seed fixes; mu's map does not."""
+
+    class Sampled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.mean = nn.Conv2d(3, 4, 3), nn.Linear(320, 2)
+            self.log_sigma = nn.Linear(320, 2)
+
+        def parts(self, a):
+            mean, sigma = self.mean(a.flatten(1)), self.log_sigma(a.flatten(1)).exp()
+            return mean, sigma
+
+        def forward(self, x):
+            mean, sigma = self.parts(self.conv(x))
+            return {"z": mean + torch.randn_like(mean) * sigma, "mean": mean}
+
+    torch.manual_seed(0)
+    net = Sampled()
+
+    def maps(name, seed):
+        torch.manual_seed(seed)
+        return cam(net, "conv", images, lambda out: out[name][:, 1], "hires-cam").raw
+
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        noise = torch.randn(4, 2)
+        leaf = net.conv(images).detach().requires_grad_()
+        mean, sigma = net.parts(leaf)
+        (slope,) = torch.autograd.grad((mean + noise * sigma)[:, 1].sum(), leaf)
+        torch.testing.assert_close(maps("z", seed), (leaf * slope).sum(1).detach())
+        assert torch.equal(maps("z", seed), maps("z", seed))
+    assert not torch.allclose(maps("z", 1), maps("z", 2))
+    assert torch.equal(maps("mean", 1), maps("mean", 2))
+    torch.manual_seed(1)
+    again = [cam(net, "conv", images, lambda out: out["z"][:, 1]).raw for _ in range(2)]
+    assert torch.equal(*again)  # the random state comes back: the same noise
+
+
 # --- one layer, several calls
 
 

@@ -1,5 +1,6 @@
 """Layers by name, and layers that return more than a tensor."""
 
+import re
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass, fields
 
@@ -206,6 +207,48 @@ def test_a_layer_with_several_tensors_must_be_named_in_full():
     message = r"'rows\[1\]\[0\]' to return one entry per sample, \(3, ...\), got \(1, 3, 4\)"
     with pytest.raises(ValueError, match=message), watched(net, ["rows[1][0]"], x):
         pass
+
+
+TIME_FIRST = {
+    "rnn": (nn.RNN(3, 3), "[0]"),
+    "gru": (nn.GRU(3, 3), "[0]"),
+    "state": (nn.LSTM(3, 3, num_layers=4, batch_first=True), "[1][0]"),
+    "attention": (nn.MultiheadAttention(3, 1), "[0]"),
+    "layer": (nn.TransformerEncoderLayer(3, 1, 8), ""),
+    "encoder": (nn.TransformerEncoder(nn.TransformerEncoderLayer(3, 1, 8), 1, None, False), ""),
+}
+
+
+class Steps(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        attention = isinstance(self.layer, nn.MultiheadAttention)
+        return self.layer(x, x, x) if attention else self.layer(x)
+
+
+@pytest.mark.parametrize("kind", TIME_FIRST)
+def test_as_many_steps_as_samples_are_not_taken_for_the_batch(kind):
+    layer, path = TIME_FIRST[kind]
+    message = (
+        f"layer 'layer{re.escape(path)}' to return the batch first, got a {type(layer).__name__}"
+    )
+    with (
+        pytest.raises(ValueError, match=message),
+        watched(Steps(layer), ["layer" + path], torch.randn(4, 4, 3)),
+    ):
+        pass
+
+
+def test_what_has_the_batch_first_all_the_same_is_taken():
+    net = Steps(nn.MultiheadAttention(3, 1))
+    with watched(net, ["layer[1]"], torch.randn(4, 4, 3)) as run:  # the weights of attention
+        assert run.activations[0].shape == (4, 4, 4)
+    turned = nn.Sequential(nn.Linear(3, 3), nn.GRU(3, 3, batch_first=True))
+    with watched(turned, ["1[0]"], torch.randn(4, 4, 3)) as run:
+        assert run.activations[0].shape == (4, 4, 3)
 
 
 @pytest.mark.parametrize("inplace", [True, False])

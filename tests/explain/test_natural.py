@@ -1,5 +1,7 @@
 """The natural change against closed forms and against its covariance written out as a matrix."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -193,9 +195,27 @@ def test_a_network_in_training_comes_back_as_it_was():
         ({"smooth": 0}, "above 0, got 0, 0.1 and 0.001"),
         ({"colour": -1}, "above 0, got 5.0, -1 and 0.001"),
         ({"ridge": 0}, "above 0, got 5.0, 0.1 and 0"),
+        ({"x": draw(1, 2, 4, 1)}, r"two places or more along each axis.*got \(1, 2, 4, 1\)"),
+        ({"x": draw(2, 40)}, r"two places or more along each axis.*got \(2, 40\)"),
     ],
 )
 def test_bad_input(changes, message):
     words = {"module": curved((2, 4, 5)), "x": draw(1, 2, 4, 5), "directions": torch.ones(2, 3)}
     with pytest.raises(ValueError, match=message):
         natural_change(**words | changes)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_half_precision_is_near_and_gives_single_precision(dtype, autocast):
+    """A linear encoder: its slopes are its weights, so that all the rest must be exact."""
+    net, _ = linear(3, (2, 4, 5))
+    net, x, d = net.to(dtype), draw(3, 2, 4, 5).to(dtype), draw(2, 3, seed=3).to(dtype)
+    if dtype is torch.float:  # weights that lose nothing as halves
+        net.bfloat16().float()
+    expected = natural_change(copy.deepcopy(net).double(), x.double(), d.double()).float()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        got = natural_change(net, x, d)
+    assert got.dtype == torch.float32
+    near = 1e-2 if autocast and dtype is torch.float16 else 1e-3
+    torch.testing.assert_close(got, expected, atol=near * float(expected.abs().max()), rtol=0)

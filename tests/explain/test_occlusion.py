@@ -87,3 +87,5 @@ def test_errors(encoder, images):
         occlusion(encoder, images, unit(0), (3, 4, 4))
     with pytest.raises(ValueError, match=r"one value per sample, shape \(4,\)"):
         occlusion(encoder, images, lambda output: output, 4)
+    with pytest.raises(ValueError, match=r"a fill that broadcasts to x \(4, 3, 12, 10\), got \(5,"):
+        occlusion(encoder, images, unit(0), 4, fill=torch.zeros(5))

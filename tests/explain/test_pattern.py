@@ -228,7 +228,54 @@ def test_a_network_that_reads_nothing_has_an_empty_pattern():
         assert got.eq(0).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_half_precision_is_near_and_gives_single_precision(networks, dtype, autocast):
+    z, d = draw(3, 4, seed=2), draw(2, 4, seed=3)
+    expected = pattern(networks[1], networks[0], z, d).float()
+    kind = torch.float if autocast else dtype
+    generator, reader = (net.to(kind) for net in networks)
+    with torch.autocast("cpu", dtype, enabled=autocast):
+        got = pattern(reader, generator, z.to(kind), d.to(kind))
+    assert got.dtype == torch.float32
+    assert (got - expected).norm() < 0.05 * expected.norm()
+
+
+def test_autocast_does_not_round_the_inversion():
+    """Networks that autocast leaves alone: with them, nothing is rounded to half."""
+    weight, a, z = draw(5, 24, seed=4).float(), A.float(), Z.float()
+
+    def encode(x):
+        return (x.flatten(1)[:, None] * weight).sum(2)
+
+    def generate(z):
+        return (z[:, None] * a).sum(2).reshape(-1, *SHAPE)
+
+    expected = pattern(encode, generate, z, DIRECTIONS.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        got = pattern(encode, generate, z, DIRECTIONS.float())
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, expected)
+
+
 # --- discriminators
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_a_readout_of_features_in_half_precision(dtype, autocast):
+    kind, part = torch.float if autocast else dtype, critic(torch.eye(24).double())
+    part.module.to(kind)
+    a, z = A.to(kind), draw(400, 5, seed=11).to(kind)
+
+    def generate(z):
+        return (z @ a.T).reshape(-1, *SHAPE)
+
+    with torch.autocast("cpu", dtype, enabled=autocast):
+        encode = discriminator_readout(part, generate, z)
+        got = encode(generate(z))
+    assert got.dtype == torch.float32
+    assert (got - z).norm() < 0.1 * z.norm()
 
 
 def critic(keep):
@@ -250,6 +297,22 @@ def test_latents_are_read_from_features_that_are_linear_in_them():
     assert not encode(decode(fresh)).requires_grad
     with_space = discriminator_readout(part, decode, draw(400, 5, seed=11)[:, :, None, None])
     torch.testing.assert_close(with_space(decode(fresh))[:, :, 0, 0], encode(decode(fresh)))
+
+
+def test_a_generator_whose_first_operation_works_in_place():
+    part, learn = critic(torch.eye(24).double()), draw(100, 5, seed=11)
+    kept, kept_z = learn.clone(), Z.clone()
+
+    def doubled(z):
+        return decode(z.mul_(2))
+
+    maps = []
+    for generate in (doubled, lambda z: decode(2 * z)):
+        encode = discriminator_readout(part, generate, learn)
+        maps.append(pattern(encode, generate, Z, DIRECTIONS))
+        assert torch.equal(learn, kept)
+        assert torch.equal(Z, kept_z)
+    torch.testing.assert_close(*maps)
 
 
 @pytest.mark.parametrize("size", [1e-4, 1e4])

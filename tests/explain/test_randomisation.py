@@ -80,7 +80,12 @@ def test_parameters_of_ones_own_are_shuffled_and_spectral_norms_follow():
 def test_old_spectral_norm_is_randomised_too():
     torch.manual_seed(0)
     net = nn.Sequential(nn.utils.spectral_norm(nn.Linear(6, 4))).eval()
-    assert "0.weight_orig" in changed(net, next(cascade(net))[1])
+    net(torch.ones(1, 6))  # leaves a weight with a graph
+    stage = next(cascade(net))[1]
+    assert "0.weight_orig" in changed(net, stage)
+    stage(torch.ones(1, 6))
+    assert torch.linalg.matrix_norm(stage[0].weight, 2).item() == pytest.approx(1, abs=1e-3)
+    assert not stage[0].training
 
 
 def test_a_network_without_parameters():

@@ -155,6 +155,13 @@ def test_names():
     ]
 
 
+def test_a_first_operation_in_place_does_not_reach_the_input(converts, images):
+    kept, (net, plain) = images.clone(), converts
+    for _ in range(2):
+        assert torch.equal(outputs(net, images), outputs(plain, images))
+    assert torch.equal(images, kept)
+
+
 def test_errors():
     with pytest.raises(ValueError, match="'dot' or 'cosine', got 'l2'"):
         similarity(OUTPUT, "l2")

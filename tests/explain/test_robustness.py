@@ -64,6 +64,32 @@ def test_a_normalised_input_still_counts_as_seen_by_the_first_layer(images):
     assert input_shift(lambda m, x: saliency(m, x, unit(0)), net, images, 0.4).max() < 1e-5
 
 
+def test_a_first_operation_in_place_does_not_reach_the_input(converts, images):
+    kept, (net, plain) = images.clone(), converts
+    got, expected = (
+        input_shift(lambda m, x: input_x_gradient(m, x, unit(2)), one, images, 0.4)
+        for one in (net, plain)
+    )
+    torch.testing.assert_close(got, expected)
+    got, expected = (
+        fragility(lambda m, x: saliency(m, x, unit(2)), one, images, unit(2))
+        for one in (net, plain)
+    )
+    assert torch.equal(got.kept, expected.kept)
+    assert torch.equal(got.spearman, expected.spearman)
+    assert torch.equal(images, kept)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shift", [1.3, torch.linspace(-1, 1, 10)])
+def test_half_precision_is_not_refused_for_its_rounding(encoder, images, dtype, shift):
+    low, x = encoder.to(dtype), images.to(dtype)
+    assert input_shift(lambda m, x: saliency(m, x, unit(2)), low, x, shift).max() < 0.3
+    behind = nn.Sequential(nn.ReLU(), nn.Conv2d(3, 3, 3), nn.Flatten()).to(dtype)
+    with pytest.raises(ValueError, match="alone sees the input"):
+        input_shift(lambda m, x: saliency(m, x, unit(0)), behind, x, shift)
+
+
 def test_errors_of_input_shift(images):
     class Skips(nn.Module):
         def __init__(self):
