@@ -27,8 +27,23 @@ def test_a_curve_fills_its_box():
 
 def test_a_curve_has_gaps_where_values_are_no_numbers():
     curve = drawn("loss", [(0, 1.0), (1, math.nan), (2, math.inf), (3, 2.0), (4, 1.0)])
-    assert curve.path == "M0.0 110.0M225.0 0.0L300.0 110.0"
+    assert curve.path == "M0.0 110.0h0M225.0 0.0L300.0 110.0"
     assert drawn("loss", [(0, math.nan), (1, math.nan)]) is None
+
+
+def test_a_value_alone_between_gaps_is_a_dot():
+    curve = drawn("loss", [(0, math.nan), (1, 2.0), (2, math.nan), (3, 1.0), (4, 1.0)])
+    assert curve.path == "M75.0 0.0h0M225.0 110.0L300.0 110.0"
+
+
+def test_a_resumed_run_goes_forwards_with_what_was_written_last(tmp_path):
+    for start, value in ((0, 5.0), (2, 1.0)):  # the second goes on from the step before the kill
+        with SummaryWriter(tmp_path, filename_suffix=str(start)) as writer:
+            for step in range(start, start + 4):
+                writer.add_scalar("loss", value, step)
+    (curve,) = curves(tmp_path)
+    assert curve.path == "M0.0 0.0L60.0 0.0L120.0 110.0L180.0 110.0L240.0 110.0L300.0 110.0"
+    assert (curve.first_step, curve.last_step, curve.last) == (0, 5, 1)
 
 
 def test_a_constant_curve_runs_through_the_middle():
@@ -47,6 +62,14 @@ def test_a_spike_is_never_thinned_away():
     curve = drawn("loss", list(enumerate(values)))
     assert curve.high == 1000
     assert re.search(r"L123\.4 0\.0", curve.path)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_spike_among_gaps_is_not_thinned_away(sign):
+    values = [math.nan if k % 2 else sign * (5.0 + k % 6) for k in range(3000)]
+    values[1234] = sign * 1.0
+    curve = drawn("loss", list(enumerate(values)))
+    assert re.search(rf"123\.4 {'0.0' if sign < 0 else '110.0'}", curve.path)
 
 
 def test_curves_are_read_from_event_files(tmp_path):
