@@ -31,8 +31,8 @@ def compare(
     found, how = compared(real, fake, name, seed)
     numbers: dict[str, Any] = {**space.numbers, **found}
     settings |= how
-    ends, how = intervals(real, fake, found, name, seed)
-    numbers, settings = numbers | ends, settings | how
+    ends, over = intervals(real, fake, found, name, seed)
+    numbers, settings = numbers | ends, settings | over
     lengths, how = _path_lengths(source, space, min(_PATHS, count), seed)
     return numbers | averaged(f"ppl_{name}", lengths, seed), settings | how
 

@@ -75,6 +75,11 @@ def test_a_vae_is_bounded_compared_and_clustered(numbers, digits):
     for name in ("frechet", "kernel", "precision", "recall", "density", "coverage", "ppl"):
         assert np.isfinite(found[f"{name}_encoder6"])
         assert f"  {name}_encoder6: " in printed
+
+
+@torch.no_grad()
+def test_means_over_images_have_intervals(numbers, digits):
+    found, settings, printed = numbers("vae.safetensors", "--limit", 40)
     assert "kmeans_nmi_ci95" not in found  # it holds the corrected score, not the plain one
     with_interval = {k.removesuffix("_ci95") for k in found if k.endswith("_ci95")}
     assert with_interval == {
@@ -88,11 +93,10 @@ def test_a_vae_is_bounded_compared_and_clustered(numbers, digits):
         low, high = found[f"{name}_ci95"]
         assert low <= found[name] <= high
         assert f"  {name}_ci95: {low:.4g} {high:.4g}" in printed
+    x, model = random_part(digits.split("test"), 40)[0], latentkit.load("vae.safetensors")
     each = (model.decode(model.encode(x)) - x).square().flatten(1).mean(1)
-    error = 1.96 * each.std().item() / 40**0.5
-    assert found["mse_ci95"] == pytest.approx(
-        [found["mse"] - error, found["mse"] + error], rel=0.05
-    )
+    middle, error = found["mse"], 1.96 * each.std().item() / 40**0.5
+    assert found["mse_ci95"] == pytest.approx([middle - error, middle + error], rel=0.05)
     assert settings["precision_density_ci95"].startswith("over generated images")
     assert settings["recall_coverage_ci95"].startswith("over real images")
 
