@@ -101,6 +101,13 @@ def _generates(source: Source) -> bool:
     return hasattr(source.model, "decode") and hasattr(source.model, "prior")
 
 
+def _finite(images: Tensor) -> Tensor:
+    """The same images, which must be numbers: others would be drawn as black ones."""
+    if not images.isfinite().all():
+        raise ValueError("expected images of finite numbers, got NaN or infinity")
+    return images
+
+
 def _side(
     source: Source,
     images: Tensor,
@@ -113,8 +120,9 @@ def _side(
     samples, rebuilt = None, None
     if _generates(source):
         draw = partial(source.prior_sample, _SHOWN, seed)
-        samples = tried("sampling", lambda: source.decode(draw()), failed)
+        samples = tried("sampling", lambda: _finite(source.decode(draw())), failed)
     if hasattr(source.model, "decode") and hasattr(source.model, "encode"):
-        rebuilt = tried("reconstructing", lambda: source.decode(source.encode(images)), failed)
+        read = partial(source.encode, images)
+        rebuilt = tried("reconstructing", lambda: _finite(source.decode(read())), failed)
     shown = images, samples, rebuilt
     return Side(source.name, source.fingerprint, numbers, settings, *shown, failed)
