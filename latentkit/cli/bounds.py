@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from latentkit.cli.sources import BATCH, Source, random_rows
 from latentkit.losses.elbo import kl_to_standard_normal, reparameterise
-from latentkit.metrics.bootstrap import mean_interval
+from latentkit.metrics.bootstrap import averaged
 from latentkit.metrics.likelihood import active_units, importance_bound, log_normal
 from latentkit.models.vae import VAE
 
@@ -36,19 +36,16 @@ def bounds(
         means.append(mean)
     each = torch.cat(kl)
     negative = torch.cat(nll) + each.sum(1)
-    numbers: dict[str, Any] = {
-        "negative_elbo_nats": negative.mean().item(),
-        "kl_nats": each.sum(1).mean().item(),
-        "kl_nats_per_dimension": each.mean(0).tolist(),
-    }
+    numbers = averaged("negative_elbo_nats", negative, seed)
+    numbers |= averaged("kl_nats", each.sum(1), seed)
+    numbers["kl_nats_per_dimension"] = each.mean(0).tolist()
     if len(images) > 1:
         numbers["active_units"] = active_units(torch.cat(means), _ACTIVE)
     rows = random_rows(len(images), _FOR_BOUND, seed)
     found = _importance(source, model, images[rows], samples, generator)
-    numbers["negative_elbo_nats_of_iwae_images"] = negative[rows.to(negative.device)].mean().item()
-    numbers["iwae_log_likelihood_nats"] = found.mean().item()
-    if found.isfinite().all():
-        numbers["iwae_log_likelihood_nats_ci95"] = list(mean_interval(found, seed=seed))
+    plain = negative[rows.to(negative.device)]
+    numbers |= averaged("negative_elbo_nats_of_iwae_images", plain, seed)
+    numbers |= averaged("iwae_log_likelihood_nats", found, seed)
     settings: dict[str, Any] = {"elbo_samples": 1, "elbo_images": len(images)}
     settings |= {"iwae_samples": samples, "iwae_images": len(found)}
     return numbers, settings | {"active_unit_variance_above": _ACTIVE}

@@ -1,12 +1,15 @@
 """What `latentkit compare` measures of several models, on the same images and seeds."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from latentkit.cli.exploring import tried
 from latentkit.cli.parser import Common
 from latentkit.cli.scores import measure
 from latentkit.cli.sources import Source, open_source
@@ -52,18 +55,29 @@ def compared(
     images, labels = sources[0].sample("test", count, common.seed)
     shown = images[torch.linspace(0, len(images) - 1, min(_SHOWN, len(images))).long()]
     space = _common_space(sources, features, common.seed)
+    if space is not None:
+        space.read(images[:1], sources[0].device)  # a mistake of the user's, not of a model
     sides = []
     for source in sources:
         print(f"compare: {source.name}", file=sys.stderr, flush=True)
-        counts = None, _POSTERIOR
-        numbers, settings = measure(source, images, labels, space, counts, common.seed)
-        sides.append(_side(source, shown, common.seed, numbers, settings))
-    latents = {s.name: s.encode(images).flatten(1) for s in sources if hasattr(s.model, "encode")}
-    alike = {
+        work = partial(measure, source, images, labels, space, (None, _POSTERIOR), common.seed)
+        sides.append(_side(source, shown, common.seed, work))
+    settings = {"images": len(images), "runs": [s.name for s in sources]}
+    return sides, _alike(sources, images), settings
+
+
+def _alike(sources: list[Source], images: Tensor) -> dict[str, dict[str, float]]:
+    """How alike each two latent spaces are, of the models whose latents are all numbers."""
+    latents = {}
+    for source in sources:
+        if hasattr(source.model, "encode"):
+            found = tried("", partial(source.encode, images), [])  # the side says so already
+            if found is not None and found.isfinite().all():
+                latents[source.name] = found.flatten(1)
+    return {
         f"{a}, {b}": {"cka": cka(x, y), "rotation": rotation_fit(x, y)}
         for (a, x), (b, y) in combinations(latents.items(), 2)
     }
-    return sides, alike, {"images": len(images), "runs": [s.name for s in sources]}
 
 
 def _one(a: ImageData, b: ImageData) -> bool:
@@ -87,16 +101,28 @@ def _generates(source: Source) -> bool:
     return hasattr(source.model, "decode") and hasattr(source.model, "prior")
 
 
+def _finite(images: Tensor) -> Tensor:
+    """The same images, which must be numbers: others would be drawn as black ones."""
+    if not images.isfinite().all():
+        raise ValueError("expected images of finite numbers, got NaN or infinity")
+    return images
+
+
 def _side(
     source: Source,
     images: Tensor,
     seed: int,
-    numbers: dict[str, Any],
-    settings: dict[str, Any],
+    work: Callable[[], tuple[dict[str, Any], dict[str, Any]]],
 ) -> Side:
+    """What can be said of a model; a broken one does not take the others with it."""
+    failed: list[str] = []
+    numbers, settings = tried("measuring", work, failed) or ({}, {})
     samples, rebuilt = None, None
     if _generates(source):
-        samples = source.decode(source.prior_sample(_SHOWN, seed))
+        draw = partial(source.prior_sample, _SHOWN, seed)
+        samples = tried("sampling", lambda: _finite(source.decode(draw())), failed)
     if hasattr(source.model, "decode") and hasattr(source.model, "encode"):
-        rebuilt = source.decode(source.encode(images))
-    return Side(source.name, source.fingerprint, numbers, settings, images, samples, rebuilt)
+        read = partial(source.encode, images)
+        rebuilt = tried("reconstructing", lambda: _finite(source.decode(read())), failed)
+    shown = images, samples, rebuilt
+    return Side(source.name, source.fingerprint, numbers, settings, *shown, failed)

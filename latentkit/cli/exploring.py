@@ -1,5 +1,6 @@
 """What `latentkit report` looks at before it writes: verbs on the run's model, and a latent map."""
 
+import hashlib
 import io
 import json
 import sys
@@ -16,13 +17,14 @@ from latentkit.cli.explaining import explain
 from latentkit.cli.generating import reconstruct, sample
 from latentkit.cli.parser import Common
 from latentkit.cli.progress import stage
-from latentkit.cli.sources import Source, open_source
+from latentkit.cli.sources import Source, open_source, random_rows, usable_device
 from latentkit.latent.cluster import Clustering, kmeans
-from latentkit.store import write_json
-from latentkit.views.report.latent_map import LatentMap, latent_map
+from latentkit.store import versions, write_json
+from latentkit.views.report.latent_map import MOST_POINTS, LatentMap, latent_map
 
 T = TypeVar("T")
 Key: TypeAlias = dict[str, Any]
+Images: TypeAlias = tuple[torch.Tensor, torch.Tensor]  # (N, C, *S), and labels (N,)
 _KEY = "looked_at.json"  # what a result was made of
 
 
@@ -34,26 +36,94 @@ def explore(
     Returns:
         The map, of a model that encodes; and a sentence for everything that could not be done.
     """
-    source, folder = open_source(run, common, data), Path(run) / "report"
-    key = {"fingerprint": source.fingerprint, "data": data, "seed": common.seed, "images": count}
+    usable_device(common)  # a mistake of the user, which ends the command
     failed: list[str] = []
-    for name, verb in _verbs(source, data, count).items():
-        if not _known(folder / name, key):
-            print(f"report: {name}", file=sys.stderr, flush=True)
-            _try(name, partial(_look, folder / name, verb, common, key), failed)
-    if not hasattr(source.model, "encode"):
+    source = tried("loading the model", partial(open_source, run, common, data), failed)
+    if source is None:
+        failed.append("So nothing was looked at: results below are of what the model was before.")
+        return None, failed
+    draw = partial(source.sample, "test", count, common.seed)
+    images = tried("reading the test images", draw, failed)
+    pictures = _are_pictures(source, images, failed)
+    key = _key(source, data, common.seed, count, images)
+    _look_at_all(_verbs(source, data, count, pictures), Path(run) / "report", common, key, failed)
+    if images is None or not pictures or not hasattr(source.model, "encode"):
         return None, failed
     with stage("latent map"):
-        return _try("latent map", partial(_map, source, count, common.seed), failed), failed
+        return tried("latent map", partial(_map, source, images, common.seed), failed), failed
 
 
-def _try(name: str, work: Callable[[], T], failed: list[str]) -> T | None:
-    """A page about a broken model or lost data is worth more than none."""
+def tried(name: str, work: Callable[[], T], failed: list[str]) -> T | None:
+    """What the work gives; None, and a sentence more, where it fails in any way.
+
+    A page about a broken model or lost data is worth more than none.
+    """
     try:
         return work()
-    except (ValueError, OSError, RuntimeError) as error:
-        failed.append(f"{name} could not be done: {error}")
+    except Exception as error:  # noqa: BLE001  (a model may be broken in any way)
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        failed.append(f"{name} could not be done: {kind}{error}")
         return None
+
+
+def _are_pictures(source: Source, images: Images | None, failed: list[str]) -> bool:
+    """Whether the model's images can be shown; a sentence more where they cannot."""
+    shape = source.image_shape if images is None else tuple(images[0].shape[1:])
+    if shape is None or len(shape) == 3:
+        return True
+    failed.append(
+        f"Data of shape {shape} are no pictures, so no samples, reconstructions, directions or "
+        "latent map are drawn."
+    )
+    return False
+
+
+def _key(source: Source, data: str | None, seed: int, count: int, images: Images | None) -> Key:
+    """What results depend on; without the images where they cannot be read."""
+    key = {"fingerprint": source.fingerprint, "data": data, "seed": seed, "images": count}
+    key["latentkit"] = versions()["latentkit"]
+    return key if images is None else key | {"content": _hash(images)}
+
+
+def _hash(images: Images) -> str:
+    digest = hashlib.sha256()
+    for part in images:
+        digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
+        digest.update(part.contiguous().numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def _look_at_all(
+    verbs: dict[str, Callable[[Common], None]],
+    folder: Path,
+    common: Common,
+    key: Key,
+    failed: list[str],
+) -> None:
+    for path in folder.glob(f"*/{_KEY}"):  # also of verbs that apply no more
+        if _content(path).get("fingerprint") != key["fingerprint"]:
+            _forget(path.parent)
+    for name, verb in verbs.items():
+        if not _known(folder / name, key):
+            _forget(folder / name)  # if the work fails, the page must not show something else
+            print(f"report: {name}", file=sys.stderr, flush=True)
+            tried(name, partial(_look, folder / name, verb, common, key), failed)
+
+
+def _forget(place: Path) -> None:
+    """Removes a result's files, and none that somebody else put beside them."""
+    files = _content(place / "result.json").get("files") or []
+    for name in ("result.json", *map(str, files), _KEY):
+        (place / Path(name).name).unlink(missing_ok=True)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Of a JSON file; nothing of one that is missing or damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _look(place: Path, verb: Callable[[Common], None], common: Common, key: Key) -> None:
@@ -62,16 +132,18 @@ def _look(place: Path, verb: Callable[[Common], None], common: Common, key: Key)
     write_json(place / _KEY, key)
 
 
-def _verbs(source: Source, data: str | None, count: int) -> dict[str, Callable[[Common], None]]:
-    """What can be done with the model, by name."""
+def _verbs(
+    source: Source, data: str | None, count: int, pictures: bool
+) -> dict[str, Callable[[Common], None]]:
+    """What can be done with the model, by name; what draws needs pictures."""
     model, name = source.model, source.name
     encodes, decodes = hasattr(model, "encode"), hasattr(model, "decode")
     found: dict[str, Callable[[Common], None]] = {}
-    if decodes and hasattr(model, "prior"):
+    if pictures and decodes and hasattr(model, "prior"):
         found["sample"] = lambda c: sample(name, c, count=32, data=data)
-    if encodes and decodes:
+    if pictures and encodes and decodes:
         found["reconstruct"] = lambda c: reconstruct(name, c, data=data, random=True)
-    if decodes and (encodes or hasattr(model, "prior")):
+    if pictures and decodes and (encodes or hasattr(model, "prior")):
         found["explain"] = lambda c: explain(name, c, data=data)
     if encodes or hasattr(model, "discriminate"):
         found["evaluate"] = lambda c: evaluate(name, c, data=data, limit=count)
@@ -79,21 +151,23 @@ def _verbs(source: Source, data: str | None, count: int) -> dict[str, Callable[[
 
 
 def _known(place: Path, key: Key) -> bool:
-    """Whether there is a whole result of the same model, data, seed and number of images."""
-    try:
-        files = json.loads((place / "result.json").read_text())["files"]
-        same: bool = json.loads((place / _KEY).read_text()) == key
-    except (OSError, ValueError, TypeError, KeyError):  # none, or a damaged one
+    """Whether there is a whole result of the same model, images, seed and version."""
+    files = _content(place / "result.json").get("files")
+    made_of = _content(place / _KEY)
+    if not isinstance(files, list) or any(made_of.get(k, ...) != v for k, v in key.items()):
         return False
-    return same and all((place / name).is_file() for name in files)
+    return all((place / name).is_file() for name in files)
 
 
-def _map(source: Source, count: int, seed: int) -> LatentMap:
-    images, labels = source.sample("test", count, seed)
-    latents = source.encode(images).flatten(1)
-    found, how = _clusters(source, images, latents, seed)
-    notes = [f"{len(images)} test images, drawn at random. {how}"]
-    return latent_map(latents, images, labels, found, source.data.class_names, notes)
+def _map(source: Source, images: Images, seed: int) -> LatentMap:
+    rows = random_rows(len(images[0]), MOST_POINTS, seed)
+    shown, labels = images[0][rows], images[1][rows]
+    latents = source.encode(shown).flatten(1)
+    found, how = _clusters(source, shown, latents, seed)
+    notes = [f"{len(shown)} test images, drawn at random. {how}"]
+    if len(shown) < len(images[0]):
+        notes.append(f"The scores are of {len(images[0])}: a page has no room for so many here.")
+    return latent_map(latents, shown, labels, found, source.data.class_names, notes)
 
 
 def _clusters(

@@ -7,8 +7,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from latentkit.cli.sources import BATCH, Source, random_rows
-from latentkit.metrics.bootstrap import mean_interval
-from latentkit.metrics.generated import compared
+from latentkit.metrics.bootstrap import averaged
+from latentkit.metrics.generated import compared, intervals
 from latentkit.metrics.geometry import arc, perceptual_path_length
 from latentkit.priors import Gaussian
 from latentkit.training.features import Space
@@ -31,11 +31,10 @@ def compare(
     found, how = compared(real, fake, name, seed)
     numbers: dict[str, Any] = {**space.numbers, **found}
     settings |= how
+    ends, over = intervals(real, fake, found, name, seed)
+    numbers, settings = numbers | ends, settings | over
     lengths, how = _path_lengths(source, space, min(_PATHS, count), seed)
-    numbers[f"ppl_{name}"] = lengths.mean().item()
-    if lengths.isfinite().all():
-        numbers[f"ppl_{name}_ci95"] = list(mean_interval(lengths, seed=seed))
-    return numbers, settings | how
+    return numbers | averaged(f"ppl_{name}", lengths, seed), settings | how
 
 
 def _full_name(space: Space, features: Tensor) -> str:

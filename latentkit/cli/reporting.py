@@ -7,10 +7,10 @@ def report(run: str, common: Common, *, data: str | None = None, images: int = 1
     """Write one self-contained HTML page about a run or a folder of results.
 
     Of a run, first samples, reconstructs, clusters, explains and evaluates its model on test
-    images, into its folder `report`, unless that was done for the same model before. The page holds
-    config, curves, metrics with intervals, samples, an interactive map of the latents, clusters,
-    directions with how far their heatmaps can be trusted, health, provenance, and every result.json
-    below the folder with its pictures.
+    images, into its folder `report`, unless that was done for the same model and images before. The
+    page holds config, curves, metrics with intervals, samples, an interactive map of the latents,
+    clusters, directions with how far their heatmaps can be trusted, health, provenance, and every
+    result.json below the folder with its pictures.
 
     Args:
         run: a run folder, or a folder with results in it.
@@ -54,7 +54,8 @@ def compare(
     Every model is evaluated on the same test images. Generated images are compared in one feature
     space; without labels to train a classifier on, and without --features, not at all. Samples come
     from the same seed, and reconstructions are of the same images. How alike two latent spaces are
-    is said by debiased CKA and by the fit of the best rotation. Writes one page (.html) and one
+    is said by debiased CKA and by the fit of the best rotation. What one model fails at is said in
+    its column. Writes one page (.html) and one
     JSON.
 
     Args:
@@ -82,6 +83,10 @@ def compare(
     sources = sources_of(runs, common, data)
     sides, alike, settings = compared(sources, common, images, features)
     results.text(comparison(sides, alike, settings))
-    numbers = {s.name: {"fingerprint": s.fingerprint, **s.numbers} for s in sides}
+    numbers = {
+        s.name: {"fingerprint": s.fingerprint, **s.numbers}
+        | ({"failed": s.failed} if s.failed else {})
+        for s in sides
+    }
     each = {s.name: dict(s.settings) for s in sides}
     results.finish({"runs": numbers, "latent_spaces": alike}, **settings, settings_of_runs=each)

@@ -13,7 +13,8 @@ from latentkit.cli.generated import compare
 from latentkit.cli.sources import BATCH, Source, random_rows
 from latentkit.data.shapes import Shapes
 from latentkit.latent.cluster import kmeans
-from latentkit.metrics.clustering import intervals
+from latentkit.metrics.bootstrap import averaged
+from latentkit.metrics.clustering import corrected
 from latentkit.metrics.reconstruction import WINDOW, mse, psnr, ssim
 from latentkit.models.vae import VAE
 from latentkit.training.features import Space
@@ -77,17 +78,17 @@ def _reconstruction(
     source: Source, images: Tensor, dim: int, seed: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     decoded = source.decode(source.encode(images))
-    numbers = {"mse": mse(decoded, images).mean().item()}
-    numbers["psnr_db"] = psnr(decoded, images).mean().item()
+    numbers = averaged("mse", mse(decoded, images), seed)
+    numbers |= averaged("psnr_db", psnr(decoded, images), seed)
     if images.ndim in {4, 5} and min(images.shape[2:]) >= WINDOW:
-        numbers["ssim"] = ssim(decoded, images).mean().item()
+        numbers |= averaged("ssim", ssim(decoded, images), seed)
     train = source.sample("train", _FOR_PCA, seed)[0].flatten(1).numpy()
     if dim > min(train.shape):
         return numbers, {}
     pca = PCA(dim, random_state=0).fit(train)
     flat = images.flatten(1).numpy()
-    rebuilt = pca.inverse_transform(pca.transform(flat))
-    numbers["mse_of_pca_of_equal_size"] = float(((rebuilt - flat) ** 2).mean())
+    rebuilt = torch.from_numpy(pca.inverse_transform(pca.transform(flat)))
+    numbers |= averaged("mse_of_pca_of_equal_size", mse(rebuilt, images.flatten(1)), seed)
     return numbers, {"pca_images": len(train)}
 
 
@@ -114,23 +115,22 @@ def _clustering(
 
 
 def _agreement(method: str, labels: Tensor, clusters: Tensor, seed: int) -> dict[str, Any]:
-    """The scores and, beside each, its interval over images."""
+    """The scores; and each without what few images add to it, with the interval of that."""
     known = labels >= 0
-    ends = intervals(labels[known], clusters[known], RESAMPLES, seed)
+    mended = corrected(labels[known], clusters[known], RESAMPLES, seed)
     numbers: dict[str, Any] = {}
     for name, score in agreement(labels, clusters).items():
         numbers[f"{method}_{name}"] = score
-        numbers[f"{method}_{name}_ci95"] = list(ends[name])
+        numbers[f"{method}_{name}_corrected"] = mended[name].score
+        numbers[f"{method}_{name}_corrected_ci95"] = [mended[name].low, mended[name].high]
     return numbers
 
 
 @torch.no_grad()
-def _realness(source: Source, images: Tensor, seed: int) -> tuple[dict[str, float], dict[str, int]]:
+def _realness(source: Source, images: Tensor, seed: int) -> tuple[dict[str, Any], dict[str, int]]:
     rows = random_rows(len(images), _FOR_LOGITS, seed)
     fake = source.decode(source.prior_sample(len(rows), seed))
     judge = source.model.discriminate
-    numbers = {
-        "logit_real": judge(images[rows].to(source.device)).mean().item(),
-        "logit_fake": judge(fake.to(source.device)).mean().item(),
-    }
+    numbers = averaged("logit_real", judge(images[rows].to(source.device)), seed)
+    numbers |= averaged("logit_fake", judge(fake.to(source.device)), seed)
     return numbers, {"logit_images": len(rows)}

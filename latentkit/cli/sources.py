@@ -152,13 +152,19 @@ class Source:
 
 def open_source(model: str, common: Common, data: str | None = None) -> Source:
     """Loads the model that the user named."""
+    device = usable_device(common)
+    return Source(model, store.load(model, device), store.read_about(model), device, data)
+
+
+def usable_device(common: Common) -> torch.device:
+    """The device that the user named, or a ValueError."""
     name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name if common.device == "auto" else common.device)
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"cannot use --device {common.device}: {error}") from error
-    return Source(model, store.load(model, device), store.read_about(model), device, data)
+    return device
 
 
 def open_data(

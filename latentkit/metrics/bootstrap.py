@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 _CHUNK = 2**24  # counts held at a time
@@ -100,6 +101,41 @@ def _one_less(flat: npt.NDArray[np.int64], cells: npt.NDArray[np.intp]) -> npt.N
     left = np.tile(flat, (len(cells), 1))
     left[np.arange(len(cells)), cells] -= 1
     return left
+
+
+def averaged(name: str, values: Tensor, seed: int = 0) -> dict[str, Any]:
+    """The mean of independent values under a name, and its interval as `<name>_ci95`.
+
+    There is no interval where resamples cannot tell how far the mean would move: of fewer than two
+    values, of values that are all alike, or of such that are no numbers.
+
+    Args:
+        name: of the mean.
+        values: (N,) one for each sample, N >= 1.
+        seed: of the resamples.
+
+    >>> averaged("mse", torch.tensor([1.0, 1.0]))
+    {'mse': 1.0}
+    """
+    found: dict[str, Any] = {name: values.double().mean().item()}
+    if values.isfinite().all() and (values != values[0]).any():
+        found[f"{name}_ci95"] = list(mean_interval(values, seed=seed))
+    return found
+
+
+def share_interval(values: Tensor) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share, which says something where all or none are right too.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
+
+    Args:
+        values: (N,) of 0 and 1, N >= 1.
+
+    >>> [round(end, 2) for end in share_interval(torch.ones(10))]
+    [0.72, 1.0]
+    """
+    found = binomtest(int(values.sum()), len(values)).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
 
 
 def mean_interval(values: Tensor, resamples: int = 1000, seed: int = 0) -> tuple[float, float]:

@@ -6,7 +6,7 @@ as wrong in ACC and purity; to NMI and ARI it is one more cluster.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,20 @@ Places: TypeAlias = npt.NDArray[np.intp]
 Code: TypeAlias = tuple[npt.NDArray[Any], Places]
 Labels: TypeAlias = Tensor | npt.NDArray[Any] | Sequence[Any]
 """One value for each of N samples."""
+
+
+class Corrected(NamedTuple):
+    """A score without what few samples add to it, and its 95 % interval.
+
+    Attributes:
+        score: corrected; it lies in the interval.
+        low: the lower end.
+        high: the upper end.
+    """
+
+    score: float
+    low: float
+    high: float
 
 
 def accuracy(labels: Labels, clusters: Labels) -> float:
@@ -89,17 +103,18 @@ def ari(labels: Labels, clusters: Labels) -> float:
     return float(metrics.adjusted_rand_score(*_numbers(labels, clusters)))
 
 
-def intervals(
+def corrected(
     labels: Labels, clusters: Labels, resamples: int = 1000, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """95 % intervals of the four scores, over samples.
+) -> dict[str, Corrected]:
+    """The four scores without what few samples add to them, and 95 % intervals over samples.
 
     They are about other samples under the clusters as they were found, not about other runs of the
     clustering; what they should hold is the score of endlessly many samples. Few samples flatter
     all but ARI: a table has chance agreement in it, and names are fitted to it. A percentile
     bootstrap flatters once more. So NMI and ARI have the jackknife's corrected score with 1.96
     standard errors about it; ACC and purity a bootstrap under the names found, less what names
-    fitted to each resample gain. With few samples an interval may lie below its score.
+    fitted to each resample gain. With few samples an interval may lie below the plain score, so it
+    belongs beside the corrected one.
 
     Of 10 clusters and 10 labels the intervals held the true score in 92 to 97 % of simulations (150
     to 500 a case) with 10,000 samples. With 363 it was 91 to 98 %, except for NMI above 0.6 (88 to
@@ -113,7 +128,7 @@ def intervals(
         seed: of the resamples.
 
     Returns:
-        The ends of the intervals of "acc", "purity", "nmi" and "ari".
+        "acc", "purity", "nmi" and "ari", each with the ends of its interval.
 
     Raises:
         ValueError: if the two differ in length, are empty, or are not flat.
@@ -123,8 +138,8 @@ def intervals(
     tables = multinomial(table, resamples, seed)
     named, commonest = _naming(table, real), (table[:, real].argmax(0), real)
     return {
-        "acc": _without_fit(tables, named, _named(tables, real)),
-        "purity": _without_fit(tables, commonest, tables[:, :, real].max(1).sum(1)),
+        "acc": _without_fit(table, tables, named, _named(tables, real)),
+        "purity": _without_fit(table, tables, commonest, tables[:, :, real].max(1).sum(1)),
         "nmi": _corrected(table, _nmis, 0.0),
         "ari": _corrected(table, _aris, -0.5),
     }
@@ -135,29 +150,33 @@ def _named(tables: Table, real: Places) -> Table:
     return np.array([table[_naming(table, real)].sum() for table in tables])
 
 
-def _without_fit(tables: Table, right: tuple[Places, Places], fitted: Table) -> tuple[float, float]:
-    """The interval of a share of samples.
+def _without_fit(
+    table: Table, tables: Table, right: tuple[Places, Places], fitted: Table
+) -> Corrected:
+    """A share of samples.
 
     Args:
+        table: (L, K) as found.
         tables: (B, L, K) resamples.
         right: rows and columns of the cells that count as right.
         fitted: (B,) samples that count as right where that is fitted to each resample.
     """
-    total = tables[0].sum()
+    total = table.sum()
     shares = tables[:, *right].sum(1) / total
-    low, high = interval(shares - (fitted / total - shares).mean())
-    return max(0.0, low), max(0.0, high)
+    gain = (fitted / total - shares).mean()
+    found = table[right].sum() / total - gain, *interval(shares - gain)
+    return Corrected(*(max(0.0, float(value)) for value in found))
 
 
 def _corrected(
     table: Table, score: Callable[[Table], npt.NDArray[np.float64]], least: float
-) -> tuple[float, float]:
-    """The interval of a score from `least` to 1; one sample says nothing of others."""
+) -> Corrected:
+    """A score from `least` to 1; one sample says nothing of others."""
     if table.sum() < 2:
-        return least, 1.0
+        return Corrected(float(score(table[None])[0]), least, 1.0)
     middle, error = jackknife(table, score)
-    low, high = np.clip([middle - 1.96 * error, middle + 1.96 * error], least, 1)
-    return float(low), float(high)
+    found = np.clip([middle, middle - 1.96 * error, middle + 1.96 * error], least, 1)
+    return Corrected(*map(float, found))
 
 
 def _nmis(tables: Table) -> npt.NDArray[np.float64]:

@@ -38,6 +38,37 @@ class DensityCoverage(NamedTuple):
     coverage: float
 
 
+class Each(NamedTuple):
+    """What precision, recall, density and coverage are the means of.
+
+    Attributes:
+        precision: (M,) 1 for generated samples within a neighbourhood of a real one, else 0.
+        recall: (N,) 1 for real samples within a neighbourhood of a generated one, else 0.
+        density: (M,) real neighbourhoods that hold the generated sample, over k.
+        coverage: (N,) 1 for real neighbourhoods that hold a generated sample, else 0.
+    """
+
+    precision: Tensor
+    recall: Tensor
+    density: Tensor
+    coverage: Tensor
+
+
+def each_sample(real: Tensor, fake: Tensor, k: int, density_k: int) -> Each:
+    """What every sample adds to the four scores.
+
+    Args:
+        real: (N, F) features, N > k and density_k.
+        fake: (M, F) features, M > k and density_k.
+        k: which neighbour sets the radius of precision and recall.
+        density_k: which neighbour sets that of density and coverage.
+
+    Raises:
+        ValueError: as `precision_recall` and `density_coverage` do.
+    """
+    return Each(*_fidelity(real, fake, k), *_density(real, fake, density_k))
+
+
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> PrecisionRecall:
     """Improved precision and recall.
 
@@ -53,9 +84,14 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> PrecisionRecall:
     Raises:
         ValueError: if F differs, a set has no k-th neighbour, or a feature is not finite.
     """
+    return PrecisionRecall(*(inside.mean().item() for inside in _fidelity(real, fake, k)))
+
+
+def _fidelity(real: Tensor, fake: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Whether each generated sample, and each real one, is within a neighbourhood: (M,), (N,)."""
     real, fake = _checked(real, fake, k)
-    inside = [_holders(x, y, _radii(y, k)) > 0 for x, y in ((fake, real), (real, fake))]
-    return PrecisionRecall(*(share.double().mean().item() for share in inside))
+    generated, held = _holders(fake, real, _radii(real, k)), _holders(real, fake, _radii(fake, k))
+    return (generated > 0).double(), (held > 0).double()
 
 
 def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> DensityCoverage:
@@ -73,11 +109,15 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> DensityCoverage:
     Raises:
         ValueError: if F differs, a set has no k-th neighbour, or a feature is not finite.
     """
+    return DensityCoverage(*(values.mean().item() for values in _density(real, fake, k)))
+
+
+def _density(real: Tensor, fake: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Neighbourhoods over k of each generated sample; whether each real one has any: (M,), (N,)."""
     real, fake = _checked(real, fake, k)
     radii = _radii(real, k)
-    density = _holders(fake, real, radii).double().mean().item() / k
     nearest = torch.cat([torch.cdist(part, fake).amin(1) for part in torch.split(real, _CHUNK)])
-    return DensityCoverage(density, (nearest <= radii).double().mean().item())
+    return _holders(fake, real, radii).double() / k, (nearest <= radii).double()
 
 
 def _radii(x: Tensor, k: int) -> Tensor:

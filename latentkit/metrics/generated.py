@@ -1,10 +1,13 @@
 """All that features of real and of generated images say of each other, under one set of names."""
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
-from latentkit.metrics.coverage import density_coverage, precision_recall
+from latentkit.metrics.bootstrap import mean_interval, share_interval
+from latentkit.metrics.coverage import density_coverage, each_sample, precision_recall
 from latentkit.metrics.frechet import frechet_distance
-from latentkit.metrics.kernel import kernel_distance
+from latentkit.metrics.kernel import kernel_distance, kernel_error
 
 _SUBSETS, _SUBSET = 100, 1000  # of the kernel distance
 _FIDELITY_K, _DENSITY_K = 3, 5  # neighbours, as in the papers
@@ -51,3 +54,39 @@ def _kernel(
     if size < min(len(real), len(fake)):
         numbers[f"kernel_{space}_sd"] = spread
     return numbers, {"kernel_subsets": subsets, "kernel_subset_size": size}
+
+
+def intervals(
+    real: Tensor, fake: Tensor, numbers: Mapping[str, float], space: str, seed: int = 0
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """95 % intervals of the numbers of `compared` that have an honest one.
+
+    The kernel distance's is 1.96 standard errors about it. Precision and density are means over
+    generated samples, recall and coverage over real ones, so their intervals are about other
+    samples of that side in the same neighbourhoods. The Frechet distance has none: a resample
+    repeats samples, which narrows the fitted Gaussians and moves the distance up.
+
+    Args:
+        real: (N, F) features.
+        fake: (M, F) features.
+        numbers: that `compared` found.
+        space: the features' name.
+        seed: of the resamples.
+
+    Returns:
+        Ends, as `<number>_ci95`; and over what they are.
+    """
+    found, settings = {}, {}
+    if f"kernel_{space}" in numbers:
+        middle, error = numbers[f"kernel_{space}"], kernel_error(real, fake)
+        found[f"kernel_{space}"] = (middle - 1.96 * error, middle + 1.96 * error)
+        settings["kernel_ci95"] = "standard error over real and generated images"
+    if f"density_{space}" in numbers:
+        each = each_sample(real, fake, _FIDELITY_K, _DENSITY_K)
+        shares = {"precision": each.precision, "recall": each.recall, "coverage": each.coverage}
+        found |= {f"{name}_{space}": share_interval(values) for name, values in shares.items()}
+        if (each.density != each.density[0]).any():  # else resamples cannot tell
+            found[f"density_{space}"] = mean_interval(each.density, seed=seed)
+        settings["precision_density_ci95"] = "over generated images, in the same neighbourhoods"
+        settings["recall_coverage_ci95"] = "over real images, in the same neighbourhoods"
+    return {f"{name}_ci95": list(ends) for name, ends in found.items()}, settings

@@ -5,6 +5,8 @@ from torch import Tensor
 
 from latentkit.metrics.frechet import check_features
 
+_CHUNK = 1024  # rows whose kernels with all others are held at a time
+
 
 def kernel_distance(
     a: Tensor, b: Tensor, subsets: int = 100, size: int = 1000, seed: int = 0
@@ -40,6 +42,43 @@ def kernel_distance(
         [_squared_mmd(_some(a, size, generator), _some(b, size, generator)) for _ in range(subsets)]
     )
     return found.mean().item(), found.std(correction=min(1, subsets - 1)).item()
+
+
+def kernel_error(a: Tensor, b: Tensor) -> float:
+    """Standard error of the kernel distance of two whole sets, over other samples of both.
+
+    From the first term of Hoeffding's decomposition: what one row of a adds is twice its mean
+    kernel with the others of a, less twice that with b. Where both sets have one distribution that
+    term vanishes, and noise of the means makes the error too large.
+
+    Args:
+        a: (N, F) features, N >= 2.
+        b: (M, F) features, M >= 2.
+
+    Returns:
+        The error, without unit; computed in float64 on the CPU.
+
+    Raises:
+        ValueError: if a set has fewer than two rows, F differs, or a feature is not finite.
+    """
+    check_features(a, b)
+    a, b = (x.detach().to("cpu", torch.float64) for x in (a, b))
+    variances = [4 * _excess(x, y).var() / len(x) for x, y in ((a, b), (b, a))]
+    return (variances[0] + variances[1]).sqrt().item()
+
+
+def _excess(x: Tensor, y: Tensor) -> Tensor:
+    """(N, F), (M, F) -> mean kernel of each x with the others of x, less that with y (N,)."""
+    rows = []
+    for part in torch.split(x, _CHUNK):
+        own = (_kernel(part, x).sum(1) - _kernel_with_itself(part)) / (len(x) - 1)
+        rows.append(own - _kernel(part, y).mean(1))
+    return torch.cat(rows)
+
+
+def _kernel_with_itself(x: Tensor) -> Tensor:
+    """(N, F) -> (N,)."""
+    return (x.square().sum(1) / x.shape[1] + 1) ** 3
 
 
 def _some(x: Tensor, size: int, generator: torch.Generator) -> Tensor:

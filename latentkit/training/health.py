@@ -24,7 +24,8 @@ class Health(pl.Callback):
     """Measures after validations whether the model collapses, and rings an alarm if it does.
 
     An alarm is said once, on the console and as text in TensorBoard, until it clears. `health.json`
-    in the run folder holds the latest values, the alarms that ring, and all that ever rang. (Not
+    in the run folder holds the latest values, the alarms that ring, all that ever rang, and how
+    many measurements were judged: with fewer than `patience`, silence means nothing. (Not
     `metrics.json`, which describes the best model: a run often collapses after it.) The values are
     logged as `health/...` at the module's iteration.
 
@@ -76,7 +77,7 @@ class Health(pl.Callback):
             )
         self.every, self.count, self.grace, self.patience = every, count, grace, patience
         self.checkup = Checkup(active_units, diversity, gap, cluster_usage)
-        self._seen = 0
+        self._seen = self._judged = 0
         self._against: dict[str, int] = {}  # measurements in a row against what the alarm says now
         self._rang: list[dict[str, Any]] = []
         self._values: dict[str, Any] = {}
@@ -85,11 +86,13 @@ class Health(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         """Validations seen, latest values, and the alarms with their history, for resuming."""
         alarms = {"against": dict(self._against), "rang": [dict(r) for r in self._rang]}
-        return {"seen": self._seen, "values": dict(self._values), **alarms}
+        counts = {"seen": self._seen, "judged": self._judged}
+        return {**counts, "values": dict(self._values), **alarms}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores them."""
         self._seen, self._values = state_dict["seen"], dict(state_dict["values"])
+        self._judged = state_dict.get("judged", 0)  # older checkpoints have none
         self._against = dict(state_dict["against"])
         self._rang = [dict(record) for record in state_dict["rang"]]
 
@@ -127,7 +130,9 @@ class Health(pl.Callback):
         iteration = int(pl_module.iteration)
         updates = iteration // int(getattr(pl_module, "critic_steps", 1))
         _log_values(trainer, values, iteration)
-        for text in self.update(alarms if updates >= self.grace else [], iteration):
+        judged_now = updates >= self.grace
+        self._judged += judged_now
+        for text in self.update(alarms if judged_now else [], iteration):
             tqdm.write(text, file=sys.stderr)  # leaves a progress bar in one piece
             _log_text(trainer, text, iteration)
         self._write(trainer, iteration)
@@ -170,6 +175,7 @@ class Health(pl.Callback):
         if folder is not None:
             ringing = [record["name"] for record in self._rang if record["cleared"] is None]
             content = {"iteration": iteration, "values": self._values, "ringing": ringing}
+            content |= {"judged": self._judged, "needed": self.patience}
             write_json(folder / HEALTH_FILE, {**content, "alarms": self._rang})
 
 

@@ -1,6 +1,5 @@
 """One self-contained page about several runs side by side."""
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from torch import Tensor
 
 from latentkit.store import versions
 from latentkit.views.figures import alternate, enlarged, grid, to_pil
-from latentkit.views.report.numbers import Row, rows, text
+from latentkit.views.report.numbers import Row, about_intervals, rows, text
+from latentkit.views.report.pictures import address
 
 _COLUMNS = 8
 
@@ -28,6 +28,7 @@ class Side:
         images: (N, C, H, W), the same for all runs.
         samples: (N, C, H, W) from the same seed; None without a prior.
         rebuilt: reconstructions of the images; None without an encoder.
+        failed: a sentence for everything that could not be done.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Side:
     images: Tensor
     samples: Tensor | None
     rebuilt: Tensor | None
+    failed: Sequence[str] = ()
 
 
 def comparison(
@@ -54,15 +56,17 @@ def comparison(
     environment = Environment(
         loader=PackageLoader("latentkit.views.report", "."), autoescape=True, trim_blocks=True
     )
+    tables = [rows(s.numbers) for s in sides]
     drawn = {
-        "sides": [{"name": s.name, "fingerprint": s.fingerprint} for s in sides],
-        "table": beside([rows(s.numbers) for s in sides]),
+        "sides": sides,
+        "table": beside(tables),
+        "about_intervals": about_intervals([row for table in tables for row in table]),
         "pictures": [
             {
                 "name": s.name,
-                "samples": s.samples is not None and _address(grid(s.samples, _COLUMNS)),
+                "samples": s.samples is not None and _png(grid(s.samples, _COLUMNS)),
                 "rebuilt": s.rebuilt is not None
-                and _address(grid(alternate(s.images, s.rebuilt), _COLUMNS)),
+                and _png(grid(alternate(s.images, s.rebuilt), _COLUMNS)),
             }
             for s in sides
         ],
@@ -84,7 +88,8 @@ def beside(tables: Sequence[Sequence[Row]]) -> list[tuple[str, list[Row | None]]
     return [(name, [table.get(name) for table in found]) for name in names]
 
 
-def _address(picture: Tensor) -> str:
+def _png(picture: Tensor) -> str:
+    """The address of a sheet (3, H, W), as a PNG inside the page."""
     buffer = io.BytesIO()
     to_pil(enlarged(picture.clamp(0, 1), 480)).save(buffer, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return address(buffer.getvalue(), "png")

@@ -75,10 +75,30 @@ def test_a_vae_is_bounded_compared_and_clustered(numbers, digits):
     for name in ("frechet", "kernel", "precision", "recall", "density", "coverage", "ppl"):
         assert np.isfinite(found[f"{name}_encoder6"])
         assert f"  {name}_encoder6: " in printed
-    for name in ("kmeans_acc", "kmeans_purity", "ppl_encoder6", "iwae_log_likelihood_nats"):
+
+
+@torch.no_grad()
+def test_means_over_images_have_intervals(numbers, digits):
+    found, settings, printed = numbers("vae.safetensors", "--limit", 40)
+    assert "kmeans_nmi_ci95" not in found  # it holds the corrected score, not the plain one
+    with_interval = {k.removesuffix("_ci95") for k in found if k.endswith("_ci95")}
+    assert with_interval == {
+        *("mse", "psnr_db", "ssim", "mse_of_pca_of_equal_size"),
+        *(f"kmeans_{name}_corrected" for name in ("acc", "purity", "nmi", "ari")),
+        *("negative_elbo_nats", "kl_nats", "negative_elbo_nats_of_iwae_images"),
+        *("iwae_log_likelihood_nats", "kernel_encoder6", "ppl_encoder6"),
+        *(f"{name}_encoder6" for name in ("precision", "recall", "density", "coverage")),
+    }
+    for name in with_interval:
         low, high = found[f"{name}_ci95"]
         assert low <= found[name] <= high
         assert f"  {name}_ci95: {low:.4g} {high:.4g}" in printed
+    x, model = random_part(digits.split("test"), 40)[0], latentkit.load("vae.safetensors")
+    each = (model.decode(model.encode(x)) - x).square().flatten(1).mean(1)
+    middle, error = found["mse"], 1.96 * each.std().item() / 40**0.5
+    assert found["mse_ci95"] == pytest.approx([middle - error, middle + error], rel=0.05)
+    assert settings["precision_density_ci95"].startswith("over generated images")
+    assert settings["recall_coverage_ci95"].startswith("over real images")
 
 
 def test_the_same_call_gives_the_same_numbers_and_another_seed_others(numbers):
@@ -179,6 +199,7 @@ def test_data_without_factors_have_no_such_scores(numbers):
 def test_a_single_image_is_measured_as_far_as_possible(numbers):
     found = numbers("vae.safetensors", "--limit", 1)[0]
     assert "mse" in found
+    assert "mse_ci95" not in found  # one image says nothing of others
     assert "frechet_encoder6" not in found
 
 
@@ -245,6 +266,7 @@ def test_measures_of_few_images_take_random_ones(numbers, digits, seen, monkeypa
     logits = latentkit.load("dcgan.safetensors").discriminate(random_part(images, 10)[0])
     assert dcgan["logit_real"] == pytest.approx(logits.mean().item(), abs=1e-5)
     assert settings["logit_images"] == 10
+    assert dcgan["logit_real_ci95"][0] < dcgan["logit_real"] < dcgan["logit_real_ci95"][1]
 
 
 def test_the_kernel_distance_of_true_subsets_has_a_deviation(numbers, monkeypatch):

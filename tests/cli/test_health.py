@@ -27,6 +27,7 @@ def test_a_collapse_is_said_once_and_recorded(fit):
     content = result(folder / "health.json")
     assert content["iteration"] == 16
     assert content["ringing"] == ["posterior_collapse"]
+    assert content["judged"] >= content["needed"] == 1
     (record,) = content["alarms"]
     said = f"alarm at iteration {record['iteration']}: posterior collapse: "
     assert record["iteration"] >= 6
@@ -40,6 +41,7 @@ def test_a_short_run_is_within_the_grace(fit):
     content = result(folder / "health.json")
     assert set(content["values"]) == {"active_units", "kl", "kl_per_unit"}
     assert content["alarms"] == []
+    assert (content["judged"], content["needed"]) == (0, 3)
 
 
 def test_the_alarms_can_be_switched_off(fit):

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from latentkit.metrics.bootstrap import interval, jackknife, mean_interval, multinomial
+from latentkit.metrics.bootstrap import (
+    averaged,
+    interval,
+    jackknife,
+    mean_interval,
+    multinomial,
+    share_interval,
+)
 
 
 def test_an_interval_is_the_middle_share():
@@ -72,3 +79,19 @@ def test_its_error_of_a_mean_is_the_standard_error():
     assert error == pytest.approx(samples.std(ddof=1) / 6**0.5)
     with pytest.raises(ValueError, match="two samples or more, got 1"):
         jackknife(np.array([1, 0]), lambda tables: tables[:, 0])
+
+
+def test_an_average_has_an_interval_where_resamples_can_tell():
+    values = torch.tensor([1.0, 2.0, 6.0])
+    found = averaged("x", values, seed=3)
+    assert found == {"x": 3.0, "x_ci95": list(mean_interval(values, seed=3))}
+    for few in ([1.0], [2.0, 2.0], [1.0, torch.inf], [1.0, torch.nan]):
+        assert list(averaged("x", torch.tensor(few))) == ["x"]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 1.0])
+def test_the_interval_of_a_share_holds_it_as_often_as_it_says(share):
+    draws = torch.rand(500, 60, generator=torch.Generator().manual_seed(0)) < share
+    ends = [share_interval(row) for row in draws]
+    assert sum(low <= share <= high for low, high in ends) >= 0.92 * len(ends)
+    assert all(high - low > 0.01 for low, high in ends)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from latentkit.metrics import coverage
-from latentkit.metrics.coverage import density_coverage, precision_recall
+from latentkit.metrics.coverage import density_coverage, each_sample, precision_recall
 
 
 def peer_sets():
@@ -67,6 +67,14 @@ def test_a_copy_is_perfect_and_a_far_set_scores_nothing():
     assert density_coverage(real, real.clone()).coverage == 1
     assert precision_recall(real, real + 100) == (0, 0)
     assert density_coverage(real, real + 100) == (0, 0)
+
+
+def test_the_scores_are_means_over_each_side():
+    real, fake = peer_sets()
+    each = each_sample(real, fake, 3, 5)
+    assert [len(values) for values in each] == [50, 60, 50, 60]
+    means = [values.mean().item() for values in each]
+    assert means == pytest.approx([*precision_recall(real, fake, 3), *density_coverage(real, fake)])
 
 
 def test_dropped_modes_cost_recall_and_coverage_but_not_precision():

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torchmetrics.image.kid import poly_mmd
 
-from latentkit.metrics.kernel import kernel_distance
+from latentkit.metrics import kernel
+from latentkit.metrics.kernel import kernel_distance, kernel_error
 
 
 def features(seed, n, dim, shift=0.0):
@@ -72,3 +73,28 @@ def test_subsets_do_not_move_the_mean_and_have_a_spread():
 def test_bad_input(a, b, more, message):
     with pytest.raises(ValueError, match=message):
         kernel_distance(a, b, **more)
+
+
+@pytest.mark.parametrize("sizes", [(120, 120), (60, 200)])
+def test_the_error_is_how_far_other_samples_move_the_distance(sizes):
+    found, errors = [], []
+    for seed in range(0, 400, 2):
+        a, b = features(seed, sizes[0], 3), features(seed + 1, sizes[1], 3, 0.7)
+        found.append(slow_whole(a, b))
+        errors.append(kernel_error(a, b))
+    spread = torch.tensor(found).std().item()
+    assert torch.tensor(errors).mean().item() == pytest.approx(spread, rel=0.15)
+
+
+def slow_whole(a, b):
+    """The unbiased estimate of all samples, of any two sizes."""
+    ka, kb, kab = ((x.double() @ y.double().T / 3 + 1) ** 3 for x, y in ((a, a), (b, b), (a, b)))
+    own = [(k.sum() - k.trace()) / (len(k) * (len(k) - 1)) for k in (ka, kb)]
+    return (own[0] + own[1] - 2 * kab.mean()).item()
+
+
+def test_the_error_does_not_depend_on_chunks(monkeypatch):
+    a, b = features(0, 50, 3), features(1, 30, 3)
+    whole = kernel_error(a, b)
+    monkeypatch.setattr(kernel, "_CHUNK", 7)
+    assert kernel_error(a, b) == pytest.approx(whole)

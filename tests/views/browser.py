@@ -11,6 +11,12 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 
+UNREACHABLE = """() => [...document.querySelectorAll("*")]
+  .filter((e) => /auto|scroll/.test(getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth)
+  .filter((e) => e.tabIndex < 0 || !e.hasAttribute("aria-label") && e.tagName !== "PRE")
+  .map((e) => e.outerHTML.slice(0, 80))"""
+"""What scrolls sideways and no key gets to, or has no name."""
+
 
 class Watched:
     """A page, with the errors on its console and the requests that would leave this machine."""

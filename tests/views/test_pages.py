@@ -8,11 +8,13 @@ import pytest
 import torch
 
 import latentkit
-from latentkit.cli import main
-from latentkit.cli.exploring import _known
+from latentkit.cli import exploring, main
+from latentkit.cli.exploring import _key, _known, tried
+from latentkit.cli.sources import Source
+from latentkit.models.vae import VAE
 from latentkit.training import classifier
 from tests.cli.mistakes import LOUD
-from tests.views.browser import opened
+from tests.views.browser import UNREACHABLE, opened
 
 SIZES = {"wide": (1200, 900), "phone": (390, 800)}
 
@@ -89,19 +91,96 @@ def test_a_result_is_known_by_all_that_it_depends_on(tmp_path):
     assert _known(tmp_path, key)
     for other in ({"fingerprint": "b"}, {"data": "x.npz"}, {"seed": 1}, {"images": 30}):
         assert not _known(tmp_path, key | other)
+    assert not _known(tmp_path, key | {"content": "c"})  # of a version that did not look at them
+    (tmp_path / "looked_at.json").write_text(json.dumps(key | {"content": "c"}))
+    assert _known(tmp_path, key | {"content": "c"})
+    assert _known(tmp_path, key)  # the images cannot be read now: what there is stays
+    assert not _known(tmp_path, key | {"content": "d"})
     (tmp_path / "sample.png").unlink()
     assert not _known(tmp_path, key)
 
 
-def test_a_model_that_is_broken_has_a_report_too(run, tmp_path):
-    broken = tmp_path / "broken"
-    shutil.copytree(run, broken, ignore=shutil.ignore_patterns("report*"))
-    model = latentkit.load(broken)
+def test_other_images_are_another_key():
+    source = Source("x", torch.nn.Linear(1, 1), {}, torch.device("cpu"))
+    x, y = torch.rand(4, 1, 2, 2), torch.arange(4)
+    first = _key(source, "d.npz", 0, 4, (x, y))
+    assert first == _key(source, "d.npz", 0, 4, (x.clone(), y))
+    for images in ((x + 1e-6, y), (x, y + 1), (x.flip(0), y)):
+        assert _key(source, "d.npz", 0, 4, images)["content"] != first["content"]
+    assert first["latentkit"] == latentkit.__version__
+    assert "content" not in _key(source, "d.npz", 0, 4, None)
+
+
+def copied(run, folder, *left_out):
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("report.html", *left_out))
+    return folder
+
+
+def spoil(run):
+    """Makes a run's model one that gives no numbers."""
+    model = latentkit.load(run)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(torch.nan)
-    about = latentkit.store.read_about(broken)
-    latentkit.save(model, broken / "model.safetensors", about)
+    latentkit.save(model, run / "model.safetensors", latentkit.store.read_about(run))
+
+
+def test_results_of_the_model_before_are_gone_where_a_redo_fails(run, tmp_path):
+    again = copied(run, tmp_path / "again")
+    old = latentkit.store.fingerprint(latentkit.load(again))
+    (again / "report/evaluate/mine.txt").write_text("a note of the user")
+    assert old in (again / "report/evaluate/result.json").read_text()
+    spoil(again)
+    assert main(["report", str(again), "--images", "30"]) == 0
+    assert not (again / "report/evaluate/result.json").exists()
+    assert (again / "report/evaluate/mine.txt").exists()
+    text = (again / "report.html").read_text()
+    assert "evaluate could not be done" in text
+    assert old not in text
+
+
+def test_a_damaged_model_has_a_page(run, tmp_path):
+    damaged = copied(run, tmp_path / "damaged")
+    (damaged / "model.safetensors").write_bytes(b"nonsense")
+    assert main(["report", str(damaged), "--images", "30"]) == 0
+    text = (damaged / "report.html").read_text()
+    assert "loading the model could not be done: " in text
+    assert "results below are of what the model was before" in text
+    assert "class_path: latentkit.models.clustergan.ClusterGAN" in text
+
+
+def test_signals_that_are_no_pictures_have_a_page(tmp_path):
+    (tmp_path / "config.yaml").write_text("")
+    model = VAE((1, 16), latent_dim=2, width=2, hidden=4)
+    latentkit.save(model, tmp_path / "model.safetensors", {"input_shape": [1, 16]})
+    assert main(["report", str(tmp_path), "--images", "30"]) == 0
+    text = (tmp_path / "report.html").read_text()
+    assert "Data of shape (1, 16) are no pictures" in text
+    assert "Error" not in text
+
+
+def test_whatever_a_model_dies_of_is_told():
+    failed = []
+    assert tried("explain", lambda: 3, failed) == 3
+    tried("explain", lambda: [][1], failed)
+    tried("sample", lambda: int("x"), failed)
+    assert failed[0] == "explain could not be done: IndexError: list index out of range"
+    assert failed[1].startswith("sample could not be done: invalid literal")
+
+
+def test_a_map_shows_no_more_than_a_page_can_hold(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(exploring, "MOST_POINTS", 25)
+    again = copied(run, tmp_path / "again")
+    assert main(["report", str(again), "--images", "60"]) == 0
+    text = (again / "report.html").read_text()
+    assert "25 test images, drawn at random." in text
+    assert "The scores are of 60" in text
+    assert "map of 25 latents" in text
+
+
+def test_a_model_that_is_broken_has_a_report_too(run, tmp_path):
+    broken = copied(run, tmp_path / "broken", "report")
+    spoil(broken)
     assert main(["report", str(broken), "--images", "30"]) == 0
     text = (broken / "report.html").read_text()
     assert "could not be done: " in text
@@ -117,6 +196,7 @@ def test_nothing_is_cut_off_and_nothing_leaves(run, show, size, scheme):
         assert page.evaluate(wide)
         assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
         assert page.evaluate("[...document.images].every(i => i.alt.length > 10)")
+        assert page.evaluate(UNREACHABLE) == []
         ink, paper = (
             page.evaluate(f"getComputedStyle(document.body).{k}")
             for k in ("color", "backgroundColor")

@@ -18,9 +18,12 @@ from latentkit.store import (
     versions,
 )
 from latentkit.views.report.curves import Curve, curves
+from latentkit.views.report.health import Health, health
 from latentkit.views.report.latent_map import LatentMap
-from latentkit.views.report.numbers import Row, rows, text
-from latentkit.views.report.pictures import KINDS, Budget, Picture, address
+from latentkit.views.report.numbers import Row, about_intervals, rows, text
+from latentkit.views.report.pictures import KINDS, Budget, Picture, address, fitted, too_large
+
+_FILES = ("metrics.json", "config.yaml", "health.json")  # of a run
 
 
 @dataclass(frozen=True)
@@ -31,17 +34,24 @@ class Run:
         name: of its folder.
         metrics: of the best model.
         curves: logged during training.
-        health: findings in plain words; None where nothing was watched.
+        health: in plain words; None where nothing was watched.
         config: the text of config.yaml.
         about: settings and where they came from, line by line.
+        place: its folder.
     """
 
     name: str
     metrics: list[Row]
     curves: list[Curve]
-    health: list[str] | None
+    health: Health | None
     config: str
     about: list[Row]
+    place: Path
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its model; empty without one that can be read."""
+        return next((row.value for row in self.about if row.name == "fingerprint"), "")
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,7 @@ class Result:
         numbers: that it found.
         settings: that they depend on, in one line.
         pictures: that it drew.
+        other: says so where it is of another model than that of the run it lies in.
         raw: the numbers as they are.
     """
 
@@ -62,6 +73,7 @@ class Result:
     numbers: list[Row]
     settings: str
     pictures: list[Picture]
+    other: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -80,28 +92,47 @@ def page(folder: Path, explored: LatentMap | None = None, failed: Sequence[str] 
         ValueError: the folder holds nothing to report, or a file in it is damaged.
     """
     budget = Budget(len(explored.sprite) if explored else 0)
-    found, results = list(_runs(folder)), list(_results(folder, budget))
+    found = list(_runs(folder))
+    results = list(_results(folder, found, budget))
     if not found and not results:
         raise ValueError(
             f"nothing to report in {folder}: no config.yaml, metrics.json or result.json"
         )
+    title = folder.resolve().name if not found else _title(folder)
+    notes = [*failed, *budget.left_out]
+    pictures = [result.pictures for result in results]
+    content = fitted(lambda: _drawn(title, found, results, explored, notes), pictures, notes)
+    if too_large(content) and explored:
+        notes.append("The latent map is left out: with it the page would have more than 10 MB.")
+        content = _drawn(title, found, results, None, notes)
+    return content
+
+
+def _drawn(
+    title: str,
+    found: list[Run],
+    results: list[Result],
+    explored: LatentMap | None,
+    failed: list[str],
+) -> str:
     environment = Environment(
         loader=PackageLoader("latentkit.views.report", "."), autoescape=True, trim_blocks=True
     )
     environment.policies["json.dumps_kwargs"] = {}  # the first of each menu is shown first
     drawn = {
-        "title": folder.resolve().name if not found else _title(folder),
+        "title": title,
         "runs": found,
         "explored": explored and _for_page(explored),
         "clusters": explored.clusters if explored else [],
         "notes": explored.notes if explored else [],
-        "failed": [*failed, *budget.left_out],
+        "failed": failed,
         "sprite": explored and address(explored.sprite, "webp"),
         "shown": explored and {"columns": explored.columns},
         "directions": [r for r in results if r.verb == "explain" and "names" in r.raw],
         "results": [r for r in results if not (r.verb == "explain" and "names" in r.raw)],
         "versions": versions(),
         "verdict": _verdict,
+        "about_intervals": about_intervals,
     }
     return environment.get_template("page.html").render(drawn)
 
@@ -115,29 +146,18 @@ def _runs(folder: Path) -> Iterator[Run]:
     """`folder` and every run below it."""
     places = sorted({folder, *(p.parent for p in folder.rglob("config.yaml"))})
     for place in places:
-        metrics, config = place / "metrics.json", place / "config.yaml"
+        metrics, config, watched = (place / name for name in _FILES)
         if not metrics.is_file() and not config.is_file():
             continue
         yield Run(
             name=str(place.relative_to(folder)) if place != folder else place.resolve().name,
             metrics=rows(_read(metrics)) if metrics.is_file() else [],
             curves=curves(place),
-            health=_health(place / "health.json"),
+            health=health(_read(watched)) if watched.is_file() else None,
             config=config.read_text("utf-8", errors="replace") if config.is_file() else "",
             about=list(_about(place)),
+            place=place,
         )
-
-
-def _health(path: Path) -> list[str] | None:
-    """What rang, in the words of the alarm; and what cleared again."""
-    if not path.is_file():
-        return None
-    said = []
-    for alarm in _read(path).get("alarms") or []:
-        when = f"At iteration {alarm.get('iteration')}: {alarm.get('text')}"
-        gone = alarm.get("cleared")
-        said.append(when if gone is None else f"{when} It cleared at iteration {gone}.")
-    return said
 
 
 def _about(run: Path) -> Iterator[Row]:
@@ -160,7 +180,7 @@ def _about(run: Path) -> Iterator[Row]:
     yield from rows({key: about[key] for key in wanted if key in about})
 
 
-def _results(folder: Path, budget: Budget) -> Iterator[Result]:
+def _results(folder: Path, runs: list[Run], budget: Budget) -> Iterator[Result]:
     for path in sorted(folder.rglob("*.json")):
         content = _ours(path)
         numbers = content.get("numbers") or {}
@@ -175,8 +195,18 @@ def _results(folder: Path, budget: Budget) -> Iterator[Result]:
             numbers=rows(numbers),
             settings=said,
             pictures=list(_pictures(path.parent, content, budget)),
+            other=_other(path, content.get("fingerprint"), runs),
             raw=numbers,
         )
+
+
+def _other(path: Path, of_result: object, runs: list[Run]) -> str:
+    """A sentence where a result is not of the model of the innermost run it lies in."""
+    around = [run for run in runs if path.is_relative_to(run.place)]
+    run = max(around, key=lambda run: len(run.place.parts), default=None)
+    if run is None or not run.fingerprint or of_result in (None, "", run.fingerprint):
+        return ""
+    return f"Of another model: its fingerprint is {of_result}, the run's is {run.fingerprint}."
 
 
 def _pictures(folder: Path, content: Mapping[str, Any], budget: Budget) -> Iterator[Picture]:
@@ -187,24 +217,34 @@ def _pictures(folder: Path, content: Mapping[str, Any], budget: Budget) -> Itera
             number = path.stem.rpartition("direction_")[2]
             known = "direction_" in path.stem and number.isdigit() and int(number) <= len(names)
             k = int(number) - 1 if known and content["verb"] == "explain" else None
-            alt = _alt(str(content["verb"]), path.stem, None if k is None else str(names[k]))
+            shown = names if k is None else [names[k]]
+            alt = _alt(str(content["verb"]), path.stem, list(map(str, shown)), k)
             picture = budget.picture(path, alt, k)
             if picture is not None:
                 yield picture
 
 
-def _alt(verb: str, stem: str, direction: str | None) -> str:
-    """A text in the place of the picture, for those who cannot see it."""
+def _alt(verb: str, stem: str, names: list[str], direction: int | None) -> str:
+    """A text in the place of the picture, for those who cannot see it.
+
+    Args:
+        verb: that drew it.
+        stem: of its file.
+        names: of the directions that it shows.
+        direction: the number of the only one, if it is of one.
+    """
     known = {
         "sample": "A grid of images generated from samples of the prior",
         "reconstruct": "Rows of test images, each above its reconstructions",
         "cluster": "Scatter of latents, coloured by cluster",
         "interpolate": "Strips of images from one image to another",
         "mix": "A grid of images that mix the styles of others",
-        "explain": "Directions: walk, effect, readings and use, on one scale",
+        "explain": f"Directions {', '.join(names)}: walk, effect, readings and use, on one scale"
+        if names
+        else "Heatmaps of test images, one row for each score",
     }
     if direction is not None:
-        return f"{direction}: walk, effect, readings and use, image by image"
+        return f"{names[0]}: walk, effect, readings and use, image by image"
     return known.get(verb, f"picture of {verb}: {stem}")
 
 

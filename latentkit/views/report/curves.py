@@ -1,11 +1,12 @@
 """Training curves as SVG that takes its colours from the page."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from math import isfinite
 from pathlib import Path
 
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator, ScalarEvent
 
 _WIDTH, _HEIGHT, _MOST = 300.0, 110.0, 300  # of the drawing; points of a curve
 _NONE = {"epoch", "hp_metric"}
@@ -44,11 +45,17 @@ def curves(run: Path) -> list[Curve]:
 
 def _drawn(events: EventAccumulator, tags: Sequence[str]) -> Iterator[Curve]:
     for tag in tags:
-        points = [(p.step, p.value) for p in events.Scalars(tag)]
+        points = _written_last(events.Scalars(tag))
         if len(points) > 1:
             found = drawn(tag, points)
             if found is not None:
                 yield found
+
+
+def _written_last(events: Iterable[ScalarEvent]) -> list[tuple[int, float]]:
+    """Points (step, value) by step: what a resumed run writes again supersedes what it lost."""
+    found = {event.step: event.value for event in sorted(events, key=lambda e: e.wall_time)}
+    return sorted(found.items())
 
 
 def drawn(name: str, points: Sequence[tuple[int, float]]) -> Curve | None:
@@ -58,29 +65,30 @@ def drawn(name: str, points: Sequence[tuple[int, float]]) -> Curve | None:
         return None
     low, high, points = min(values), max(values), _thinned(points)
     start, end = points[0][0], points[-1][0]
-    parts, move = [], "M"
+    places = []
     for step, value in points:
-        if not isfinite(value):
-            move = "M"
-            continue
         x = _WIDTH * (step - start) / max(end - start, 1)
         y = _HEIGHT * (1 - (value - low) / (high - low)) if high > low else _HEIGHT / 2
-        parts.append(f"{move}{x:.1f} {y:.1f}")
-        move = "L"
-    return Curve(name, "".join(parts), points[-1][1], low, high, start, end)
+        places.append(f"{x:.1f} {y:.1f}" if isfinite(value) else "")
+    pieces = [list(piece) for whole, piece in groupby(places, key=bool) if whole]
+    path = "".join(_piece(piece) for piece in pieces)
+    return Curve(name, path, points[-1][1], low, high, start, end)
+
+
+def _piece(places: Sequence[str]) -> str:
+    """The path through places; one alone has a line of no length, which round caps show."""
+    return "M" + "L".join(places) + ("h0" if len(places) == 1 else "")
 
 
 def _thinned(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Of many points in a row the least and the largest, so that no spike is lost; and the last."""
+    """Of many points in a row the least, the largest and a gap, so that none is lost; the last."""
     size = -(-2 * len(points) // _MOST)
     if size < 3:
         return list(points)
     kept = []
     for start in range(0, len(points) - 1, size):
         some = points[start : min(start + size, len(points) - 1)]
-        kept += sorted({min(some, key=_finite), max(some, key=_finite)})
+        finite = sorted((p for p in some if isfinite(p[1])), key=lambda p: p[1])
+        gaps = [p for p in some if not isfinite(p[1])]
+        kept += sorted({*finite[:1], *finite[-1:], *gaps[:1]})
     return [*kept, points[-1]]
-
-
-def _finite(point: tuple[int, float]) -> float:
-    return point[1] if isfinite(point[1]) else 0.0

@@ -1,7 +1,7 @@
 """The latent map of a report: points in two dimensions, thumbnails, and the members of clusters."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -17,7 +17,11 @@ from latentkit.latent.cluster import Clustering
 from latentkit.views.figures import grid, to_pil
 from latentkit.views.labels import label_name
 
+MOST_POINTS = 5000
+"""Images that a page can hold the map of, within its size and a minute of t-SNE."""
+
 _THUMBNAIL = 40  # pixels at most
+_SPRITE = 2_500_000  # bytes of all thumbnails, of the 10 MB of a page
 _MEMBERS = 8  # typical and borderline ones shown of each cluster
 _FEW = 10  # points that t-SNE needs
 
@@ -75,19 +79,33 @@ def latent_map(
     Args:
         latents: (N, D).
         images: (N, C, H, W) in [0, 1].
-        labels: (N,), -1 where there is none.
+        labels: (N,), -1 where there is none; N is `MOST_POINTS` at most.
         clustering: of the latents.
         class_names: of the labels; empty for their numbers.
         notes: how latents and clusters were made.
+
+    Raises:
+        ValueError: if there are more images.
     """
+    if len(images) > MOST_POINTS:
+        raise ValueError(f"expected at most {MOST_POINTS} images, got {len(images)}")
     names = [label_name(k, class_names) for k in labels.tolist()]
     groups = {"cluster": [_cluster_name(k) for k in clustering.labels.tolist()]}
     groups = ({"label": names} if (labels >= 0).any() else {}) | groups
     columns = int(np.ceil(np.sqrt(len(images))))
-    sprite = thumbnails(images, columns)
+    sprite, tile = _small_sprite(images, columns)
     rows = members(clustering, labels, class_names)
     places, how = projections(latents)
-    return LatentMap(places, groups, sprite, columns, rows, notes + how)
+    said = list(_remarks(rows, tile, _side(images)))
+    return LatentMap(places, groups, sprite, columns, rows, notes + how + said)
+
+
+def _remarks(rows: Sequence[ClusterRow], tile: int, side: int) -> Iterator[str]:
+    empty = sum(row.size == 0 for row in rows)
+    if empty:
+        yield f"No image belongs to {empty} of the {len(rows)} clusters."
+    if tile < side:
+        yield f"Thumbnails have {tile} pixels a side, not {side}, so that the page stays small."
 
 
 def projections(latents: Tensor) -> tuple[dict[str, list[tuple[float, float]]], list[str]]:
@@ -120,9 +138,23 @@ def _unit_square(points: NDArray[Any]) -> list[tuple[float, float]]:
     return [(round(float(x), 4), round(1 - float(y), 4)) for x, y in centred]
 
 
-def thumbnails(images: Tensor, columns: int) -> bytes:
-    """A WebP of all images (N, C, H, W) without gaps."""
-    tile = min(_THUMBNAIL, max(images.shape[-2:]))
+def _side(images: Tensor) -> int:
+    """Pixels of a thumbnail that has room."""
+    return min(_THUMBNAIL, max(images.shape[-2:]))
+
+
+def _small_sprite(images: Tensor, columns: int) -> tuple[bytes, int]:
+    """Thumbnails as large as the page has room for, and their side."""
+    tile = _side(images)
+    content = thumbnails(images, columns, tile)
+    while len(content) > _SPRITE and tile > 1:
+        tile = max(1, tile * 2 // 3)
+        content = thumbnails(images, columns, tile)
+    return content, tile
+
+
+def thumbnails(images: Tensor, columns: int, tile: int) -> bytes:
+    """A WebP of all images (N, C, H, W), `tile` pixels a side, without gaps."""
     small = interpolate(images.float(), (tile, tile), mode="bilinear", antialias=True)
     sheet = to_pil(grid(small.clamp(0, 1), columns, 0))
     buffer = io.BytesIO()
@@ -131,9 +163,9 @@ def thumbnails(images: Tensor, columns: int) -> bytes:
 
 
 def members(clustering: Clustering, labels: Tensor, class_names: Sequence[str]) -> list[ClusterRow]:
-    """One row a cluster, the largest first; noise last."""
+    """One row a cluster, the largest first; noise last. Clusters that nobody chose are rows too."""
     found = []
-    for k in sorted(set(clustering.labels.tolist())):
+    for k in sorted({*range(len(clustering.centres)), *clustering.labels.tolist()}):
         inside = (clustering.labels == k).nonzero().flatten()
         order = inside[clustering.confidence[inside].argsort(descending=True, stable=True)]
         row = order.tolist()

@@ -1,11 +1,19 @@
 """Numbers as rows of a table: a value, and its interval where there is one."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 _INTERVAL = "_ci95"
+_WORDS = {
+    "_corrected": "Few images flatter ACC, purity, NMI and ARI. Their intervals hold the corrected "
+    "score, so they stand beside it and may lie below the plain one.",
+    "frechet_": "A Frechet distance has no interval: a resample repeats images, which makes the "
+    "distance larger.",
+    "density_": "The intervals of precision and density are over generated images, those of recall "
+    "and coverage over real ones, in the same neighbourhoods.",
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,14 @@ def rows(numbers: Mapping[str, Any]) -> list[Row]:
         interval = f"{text(ends[0])} to {text(ends[1])}" if isinstance(ends, list) else ""
         found.append(Row(name, text(value), interval))
     return found
+
+
+def about_intervals(lines: Sequence[Row]) -> list[str]:
+    """What the intervals of these numbers are of, and why some have none; in sentences."""
+    if not any(row.interval for row in lines):
+        return []
+    said = [words for part, words in _WORDS.items() if any(part in row.name for row in lines)]
+    return [*said, "Counts, lists and numbers of a single fit have no interval."]
 
 
 def text(value: object) -> str:
