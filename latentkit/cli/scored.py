@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from latentkit.cli.endpoints import parse_number
-from latentkit.cli.readings import parts_of
 from latentkit.cli.regions import read_region
 from latentkit.cli.results import Results
 from latentkit.cli.sources import Source
 from latentkit.explain import scores
 from latentkit.explain.cam import Method, cam
+from latentkit.explain.control import networks
 from latentkit.explain.decoder_weighted import effect_weights, score_weights, weighted
 from latentkit.explain.heatmap import Heatmap
 from latentkit.explain.references import outputs, reconstruction_error
@@ -115,7 +115,7 @@ def _latents(source: Source, part: Part, x: Tensor, name: str) -> Tensor:
 
 
 def _part(source: Source, name: str) -> Part:
-    parts = parts_of(source)
+    parts = networks(source.model)
     if name not in parts:
         have = ", ".join(parts) or "no network that can be looked into"
         raise ValueError(f"{source.name} has no {name} to explain: it has {have}")

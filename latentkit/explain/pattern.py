@@ -18,9 +18,11 @@ from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
 from latentkit.explain import hooks, scores
+from latentkit.explain.directions import features_of
 from latentkit.latent.derivative import pushforward
 from latentkit.protocols import Decode, Encode, Part
 
+READOUT = 1000  # latents that a discriminator's readout is learned from
 _ALPHAS = tuple(10.0**k for k in range(-2, 6))  # what the ridge of the readout is chosen from
 
 
@@ -89,7 +91,7 @@ def discriminator_readout(part: Part, decode: Decode, z: Tensor) -> Encode:
     """
     z = hooks.normal(z)
     with hooks.borrowed(hooks.owner(decode)):
-        features = torch.cat([_features(part, decode(some)) for some in torch.split(z, 256)])
+        features = torch.cat([features_of(part, decode(some)) for some in torch.split(z, 256)])
     middle, size = features.mean(0), features.abs().amax()
     # The ridge must not depend on the scale of the features; below rounding they tell nothing.
     least = (torch.finfo(size.dtype).eps * size).clamp_min(torch.finfo(size.dtype).tiny)
@@ -99,15 +101,10 @@ def discriminator_readout(part: Part, decode: Decode, z: Tensor) -> Encode:
     weight, offset = (torch.from_numpy(v).to(z) for v in (fitted.coef_, fitted.intercept_))
 
     def read(x: Tensor) -> Tensor:
-        inputs = (_features(part, x) - middle) / scale
+        inputs = (features_of(part, x) - middle) / scale
         return (inputs @ weight.T + offset).reshape(-1, *z.shape[1:])
 
     return read
-
-
-def _features(part: Part, x: Tensor) -> Tensor:
-    with hooks.watched(part.module, [part.layers[-1]], x) as run:
-        return run.activations[0].detach().flatten(1)
 
 
 def _response(encode: Encode, decode: Decode, z: Tensor, step: float) -> Tensor:

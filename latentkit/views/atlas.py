@@ -11,7 +11,7 @@ from torch import Tensor
 _QUESTIONS = {
     "effect": "effect: what the\ngenerator changes",
     "encoder reading": "where the\nencoder reads it",
-    "discriminator reading": "where the\ndiscriminator reads it",
+    "discriminator reading": "what the discriminator's\nfeatures keep of it",
     "encoder use": "use: which part of the\nchange the encoder uses",
 }
 
