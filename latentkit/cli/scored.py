@@ -45,6 +45,9 @@ def explain_scores(
     results.figure(heatmaps(images, {titles[k]: v.raw.cpu() for k, v in maps.items()}, method))
     layers = {name: heat.layer for name, heat in maps.items()}
     empty = {name: int(heat.degenerate.sum()) for name, heat in maps.items()}
+    for name, blank in empty.items():
+        if blank:
+            print(f"{name}: {blank} of {len(images)} maps are empty or not finite")
     numbers = {"images": len(images), "degenerate": empty}
     results.finish(numbers, source, method=method, layers=layers, question="reading")
 
