@@ -79,10 +79,13 @@ class Retrieval:
         """
         # The images of one network share its luck: over directions too it must not be a guess.
         over_directions = wilson(self.together, round(1 / self.chance))
+        guess = self.interval[0] <= self.chance
         failed = {
-            "no better than a guess": self.interval[0] <= self.chance,
-            "less than twice as good as a guess": self.accuracy < _TIMES_CHANCE * self.chance,
-            "too few directions told apart to rule out luck": over_directions[0] <= self.chance,
+            "no better than a guess": guess,
+            "less than twice as good as a guess": not guess
+            and self.accuracy < _TIMES_CHANCE * self.chance,
+            "too few directions told apart to rule out luck": not guess
+            and over_directions[0] <= self.chance,
         }
         if self.gain is not None and self.gain[0] <= 0:
             failed[f"no better than with random weights ({self.control:.2f})"] = True
