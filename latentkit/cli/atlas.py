@@ -6,11 +6,17 @@ import torch
 from torch import Tensor
 
 from latentkit.cli.affected import moved_in_words, what_is_moved, what_moves
-from latentkit.cli.readings import Reader, effects, parts_of, uses
+from latentkit.cli.readings import Reader, effects, uses
 from latentkit.cli.readouts import followed, readouts_of
 from latentkit.cli.results import Results
 from latentkit.cli.sources import Source
-from latentkit.explain.faithfulness import Retrieval, direction_retrieval, with_rivals
+from latentkit.explain.faithfulness import (
+    Retrieval,
+    direction_retrieval,
+    measurable,
+    with_rivals,
+)
+from latentkit.explain.verdicts import NOT_MEASURABLE, in_numbers, summary, verdict
 from latentkit.latent.render import decode_path
 from latentkit.store import Directions
 from latentkit.views.atlas import AtlasRows, atlas, limits_of
@@ -25,14 +31,14 @@ def explain_directions(
     """Draws one atlas for each direction and one of all, and measures the readings."""
     source, z, vectors = reader.source, reader.z, found.vectors.to(reader.z)
     layers = reader.layers()  # refuses a wrong name before the work
-    rivals = with_rivals(vectors, results.common.seed)
+    rivals = with_rivals(vectors, results.common.seed, found.names)
     truth, readings = effects(source, z, rivals), reader.readings(rivals)
-    told = {q: direction_retrieval(maps, truth) for q, maps in readings.items()}
+    told = _told(reader, rivals, truth, readings)
     count, scales = len(vectors), found.provenance.get("scale") or [1.0] * len(vectors)
     maps = {"effect": truth[:count], **{q: m[:count] for q, m in readings.items()}}
     missing: list[float] = []
-    if "encoder" in parts_of(source):
-        maps["encoder use"], missing = uses(source, z[:rows], vectors, min(map(float, scales)) / 2)
+    if use := uses(source, z[:rows], vectors, min(map(float, scales)) / 2):
+        maps["encoder use"], missing = use
     walks = [_walk(source, z[:rows], d, step * s) for d, s in zip(vectors, scales, strict=True)]
     affects = [
         what_moves(source, z, d, step * s, e)
@@ -42,12 +48,14 @@ def explain_directions(
         for d, s, row in zip(vectors, scales, affects, strict=True):
             row["moves"] = what_is_moved(source, z, s * d, readouts)
     _draw(results, found, maps, walks, _notes(reader, told, affects, missing))
-    for line in [f"{q}: {_summary(v)}" for q, v in told.items()]:
-        print(line)
+    for question, one in told.items():
+        print(f"{question}: {summary(one) if one else NOT_MEASURABLE}")
     for name, moves in zip(found.names, affects, strict=True):
         said = [_in_words(moves), *moved_in_words(moves.get("moves", []))]
         print(f"  {name}: {'; '.join(said)}")
-    content: dict[str, Any] = {"retrieval": {q: _in_numbers(v) for q, v in told.items()}}
+    content: dict[str, Any] = {
+        "retrieval": {q: in_numbers(v) for q, v in told.items() if v is not None}
+    }
     content |= {"names": found.names, "affects": affects}
     content |= {"use_completeness_error": missing} if missing else {}
     content |= {"readouts": followed(readouts)} if readouts else {}
@@ -56,20 +64,22 @@ def explain_directions(
     results.finish(content, source, **settings, directions=found.method)
 
 
-def _in_numbers(told: Retrieval) -> dict[str, Any]:
+def _told(
+    reader: Reader, vectors: Tensor, truth: Tensor, readings: dict[str, Tensor]
+) -> dict[str, Retrieval | None]:
+    """By question, how well the maps were told apart; None where nothing can be."""
+    if not measurable(vectors):
+        return dict.fromkeys(readings)
+    blank = reader.controls(vectors) if readings else []
     return {
-        "accuracy": told.accuracy,
-        "interval": list(told.interval),
-        "chance": told.chance,
-        "per_direction": told.per_direction.tolist(),
-        "trials": told.trials,
-        "images": told.won.shape[1],
+        q: direction_retrieval(maps, truth, [control[q] for control in blank if q in control])
+        for q, maps in readings.items()
     }
 
 
 def _notes(
     reader: Reader,
-    told: dict[str, Retrieval],
+    told: dict[str, Retrieval | None],
     affects: list[dict[str, Any]],
     missing: list[float],
 ) -> list[list[str]]:
@@ -77,12 +87,12 @@ def _notes(
     layers = ", ".join(f"{k} {v}" for k, v in reader.layers().items())
     how = [f"readings by {reader.method}" + (f" at {layers}" if layers else "")] * bool(told)
     how += [note] if (note := reader.note()) else []
-    overview = [f"{q}: {_summary(v)}" for q, v in told.items()] + how
+    overview = [f"{q}: {summary(v) if v else NOT_MEASURABLE}" for q, v in told.items()] + how
     each = [
         [
             _in_words(moves),
             *moved_in_words(moves.get("moves", [])),
-            *(f"{q}: {_verdict(v.only(k))}" for q, v in told.items()),
+            *(f"{q}: {verdict(v.only(k)) if v else NOT_MEASURABLE}" for q, v in told.items()),
             *how,
         ]
         for k, moves in enumerate(affects)
@@ -110,24 +120,6 @@ def _draw(
         rows = [f"image {i + 1}" for i in range(len(walks[k]))]
         picture = atlas(panel, rows, name, notes[k + 1])
         results.figure(picture, results.path(f"direction_{k + 1}{results.main.suffix}"))
-
-
-def _verdict(told: Retrieval) -> str:
-    """How well the reading of one direction was told from the others."""
-    share, chance = f"{told.accuracy:.0%}", f"{told.chance:.0%}"
-    return f"told from the other directions in {share} of images (chance {chance}){_warning(told)}"
-
-
-def _summary(told: Retrieval) -> str:
-    low, high = told.interval
-    return (
-        f"direction retrieval {told.accuracy:.2f} "
-        f"(95 % {low:.2f} to {high:.2f}, chance {told.chance:.2f}){_warning(told)}"
-    )
-
-
-def _warning(told: Retrieval) -> str:
-    return "" if told.faithful else " - UNFAITHFUL here: no better than a guess"
 
 
 def _in_words(moves: dict[str, Any]) -> str:

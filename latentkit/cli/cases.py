@@ -8,20 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from latentkit.cli.progress import bar
-from latentkit.cli.readings import parts_of
 from latentkit.cli.sources import Source
 from latentkit.data.shapes import Shapes
 from latentkit.explain import hooks
 from latentkit.explain.case import Case, Judge, Scenes, judge_of, known_scenes
+from latentkit.explain.control import networks
 from latentkit.explain.learned_encoder import encoder_for, train_encoder
 from latentkit.explain.paired import paired_directions
+from latentkit.explain.pattern import READOUT
 from latentkit.latent.directions import pca, sefa
 from latentkit.latent.first_layer import first_weight
 from latentkit.protocols import Encode, Part
 from latentkit.store.identity import modules_in
 
 _RANDOM, _MAIN = 8, 5  # directions of chance; of principal components and of SeFa
-_LATENTS = 1000  # that principal directions and a discriminator's readout are found from
 _SHOWN = 0.5  # of the variance of scenes: images that show less of them have no known owners
 LEARNED = "learned encoder"
 
@@ -65,7 +65,7 @@ class Subject:
     @cached_property
     def networks(self) -> dict[str, Part]:
         """What can be looked into; with an encoder for a generator of scenes that has none."""
-        found = parts_of(self.source)
+        found = networks(self.source.model)
         if not hasattr(self.source.model, "encode") and self.draws_scenes:
             found[LEARNED] = self._learned()
         return found
@@ -93,7 +93,7 @@ class Subject:
 
     @cached_property
     def _learn(self) -> Tensor:
-        return self.source.latents(_LATENTS, self.seed + 1, "train").to(self.source.device)
+        return self.source.latents(READOUT, self.seed + 1, "train").to(self.source.device)
 
     def _learned(self) -> Part:
         model, shape = self.source.model, self.source.data.image_shape

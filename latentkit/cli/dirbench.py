@@ -9,11 +9,11 @@ from tqdm import tqdm
 
 from latentkit.cli.cases import Subject
 from latentkit.cli.progress import bar
-from latentkit.cli.readings import parts_of
 from latentkit.cli.results import Results
 from latentkit.cli.sources import Source
 from latentkit.explain.agreement import spearman
 from latentkit.explain.case import Case, Judge, known_scenes
+from latentkit.explain.control import networks
 from latentkit.explain.dirbench import Row, bench, completeness, score_maps
 from latentkit.explain.learned_encoder import encoder_for, train_encoder
 from latentkit.explain.oracle import Oracle
@@ -85,7 +85,7 @@ def bench_models(results: Results, sources: list[Source], images: int, steps: in
 def _check(subject: Subject) -> None:
     source = subject.source
     source.require("decode")
-    if not parts_of(source) and not subject.draws_scenes:
+    if not networks(source.model) and not subject.draws_scenes:
         raise ValueError(f"{source.name} has no network that can be looked into (explainable)")
     if (one := source.latents(1, 0)).ndim != 2:
         raise ValueError(f"expected flat latents (N, D) of {source.name}, got {tuple(one.shape)}")

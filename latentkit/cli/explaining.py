@@ -96,9 +96,10 @@ def explain(  # noqa: PLR0913  (one parameter an option)
     """Show what each direction affects and where the networks read it, and measure the maps.
 
     Without --score: an atlas of directions (from --directions, else the four principal ones): the
-    walk along each, the effect on the generated image, the readings of encoder and discriminator,
-    the part of the change that the encoder uses, what the direction affects in numbers, and how
-    often a reading can be told from those of other directions. With --score: heatmaps of test
+    walk along each, the effect on the generated image, where the encoder reads it, what the
+    discriminator's features keep of it, the part of the change that the encoder uses, what the
+    direction affects in numbers, and how often a reading can be told from those of other
+    directions, beside the same with random weights. With --score: heatmaps of test
     images for real, fake, unit:3 or cluster:2; of an autoencoder for decoder (where the encoder
     reads what the decoder uses: our own decoder-weighted latent CAM), decoder:left (uses for that
     region of the image) or reconstruction (where it reads what brings the image back).
@@ -147,5 +148,5 @@ def explain(  # noqa: PLR0913  (one parameter an option)
         found = find_directions(source, Search(way, count), common.seed)
     source.require("decode")
     z = source.latents(max(images, MEASURED), common.seed).to(source.device)
-    reader = Reader(source, z, method or "pattern", layer)
+    reader = Reader(source, z, method or "pattern", layer, common.seed)
     explain_directions(results, found, reader, images, step)

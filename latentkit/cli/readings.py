@@ -1,6 +1,8 @@
 """The maps of directions that `latentkit explain` draws: effect, readings and use, kept apart."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 import torch
@@ -9,28 +11,23 @@ from tqdm import tqdm
 
 from latentkit.cli.sources import Source
 from latentkit.explain.cam import Method as CamMethod
+from latentkit.explain.control import CONTROLS, networks, untrained
 from latentkit.explain.directions import (
     discriminator_direction,
     discriminator_reading,
     effect,
     reading,
 )
-from latentkit.explain.explanation import networks, readers, used
+from latentkit.explain.explanation import readers, used, user
 from latentkit.explain.hooks import find_layer
 from latentkit.explain.natural import natural_change
-from latentkit.explain.pattern import pattern
-from latentkit.protocols import Part
+from latentkit.explain.pattern import READOUT, pattern
+from latentkit.protocols import Decoder, Part
 
 Method = Literal["pattern", "natural", CamMethod]
 
 _LOGITS = "encoder use, natural change and class activation maps are of the logits"
-_LEARN = 1000  # latents that a discriminator's readout is learned from
 _PORTION = 16  # images whose Jacobian is held at a time
-
-
-def parts_of(source: Source) -> dict[str, Part]:
-    """The networks that can be looked into; none where the model does not offer any."""
-    return networks(source.model)
 
 
 @dataclass(frozen=True)
@@ -42,12 +39,14 @@ class Reader:
         z: latents to look at (N, *Z), on the model's device.
         method: how.
         layer: of a class activation map; None for each network's first.
+        seed: that z was drawn with; a readout is learned from other latents.
     """
 
     source: Source
     z: Tensor
     method: Method
     layer: str | None = None
+    seed: int = 0
 
     def layers(self) -> dict[str, str]:
         """The layer read in each network; none where the method needs no layer."""
@@ -57,61 +56,75 @@ class Reader:
                 f"--layer is for class activation maps such as hires-cam, got {self.method}"
             )
         chosen = _layers(self.source, self.layer) if cams else {}
-        parts = parts_of(self.source)
+        parts = networks(self.source.model)
         return {name: layer or parts[name].layers[0] for name, layer in chosen.items()}
 
     def note(self) -> str | None:
         """What to know of the maps where the encoder's network does not end with its latents."""
-        part = parts_of(self.source).get("encoder")
+        part = networks(self.source.model).get("encoder")
         return None if getattr(part, "latents", None) is None else _LOGITS
 
     def readings(self, vectors: Tensor) -> dict[str, Tensor]:
         """Directions (K, *Z) -> by question, maps (K, N, *S_layer)."""
+        return self._of(self.source.model, vectors)
+
+    def controls(self, vectors: Tensor) -> list[dict[str, Tensor]]:
+        """The same of networks with random weights, where the model has any."""
+        numbers = tqdm(range(CONTROLS), desc="random weights", leave=False, disable=None)
+        return [self._of(untrained(self.source.model, k), vectors) for k in numbers]
+
+    def _of(self, model: Decoder, vectors: Tensor) -> dict[str, Tensor]:
         if self.method == "pattern":
-            decode, learn = self.source.model.decode, self._learn
             read = tqdm(
-                readers(self.source.model, learn).items(),
+                readers(model, lambda: self._learn).items(),
                 desc="readings",
                 leave=False,
                 disable=None,
             )
             return {
-                f"{name} reading": pattern(encode, decode, self.z, vectors).norm(dim=2)
+                f"{name} reading": pattern(encode, model.decode, self.z, vectors).norm(dim=2)
                 for name, encode in read
             }
-        parts, layers = parts_of(self.source), self.layers()
+        parts = networks(model)
         if self.method == "natural":
-            return {"encoder reading": self._natural(vectors)} if "encoder" in parts else {}
+            if "encoder" not in parts:
+                return {}
+            return {"encoder reading": self._natural(parts["encoder"], vectors)}
+        return self._cams(parts, vectors)
+
+    @cached_property
+    def _learn(self) -> Tensor:
+        """Latents that a readout is learned from: none of those it is judged on."""
+        return self.source.latents(READOUT, self.seed + 1, "train").to(self.z)
+
+    def _natural(self, part: Part, vectors: Tensor) -> Tensor:
+        portions = torch.split(self._images, _PORTION)
+        found = torch.cat([natural_change(part.module, x, vectors) for x in portions], 1)
+        size: Tensor = torch.linalg.vector_norm(found, dim=2)
+        return size
+
+    def _cams(self, parts: Mapping[str, Part], vectors: Tensor) -> dict[str, Tensor]:
+        layers = self.layers()
         each = {"encoder": self._encoder_cam, "discriminator": self._discriminator_cam}
         return {
-            f"{name} reading": torch.stack([each[name](d, layers[name]) for d in vectors])
+            f"{name} reading": torch.stack(
+                [each[name](parts[name], d, layers[name]) for d in vectors]
+            )
             for name in each
             if name in parts
         }
 
-    def _learn(self) -> Tensor:
-        """Latents that a readout is learned from."""
-        return self.source.latents(_LEARN, seed=0).to(self.z)
+    def _encoder_cam(self, part: Part, d: Tensor, layer: str) -> Tensor:
+        return reading(part, self._images, d, layer, self.method).raw  # type: ignore[arg-type]
 
-    def _natural(self, vectors: Tensor) -> Tensor:
-        module = parts_of(self.source)["encoder"].module
-        portions = torch.split(self._images(), _PORTION)
-        found = torch.cat([natural_change(module, x, vectors) for x in portions], 1)
-        size: Tensor = torch.linalg.vector_norm(found, dim=2)
-        return size
+    def _discriminator_cam(self, part: Part, d: Tensor, layer: str) -> Tensor:
+        u = discriminator_direction(part, self.source.model.decode, self.z, d)
+        return discriminator_reading(part, self._images, u, layer, self.method).raw  # type: ignore[arg-type]
 
-    def _encoder_cam(self, d: Tensor, layer: str) -> Tensor:
-        part = parts_of(self.source)["encoder"]
-        return reading(part, self._images(), d, layer, self.method).raw  # type: ignore[arg-type]
-
-    def _discriminator_cam(self, d: Tensor, layer: str) -> Tensor:
-        part, decode = parts_of(self.source)["discriminator"], self.source.model.decode
-        u = discriminator_direction(part, decode, self.z, d)
-        return discriminator_reading(part, self._images(), u, layer, self.method).raw  # type: ignore[arg-type]
-
-    @torch.no_grad()
+    @cached_property
     def _images(self) -> Tensor:
-        image: Tensor = self.source.model.decode(self.z)
+        with torch.no_grad():
+            image: Tensor = self.source.model.decode(self.z)
         return image
 
 
@@ -121,13 +134,18 @@ def effects(source: Source, z: Tensor, vectors: Tensor) -> Tensor:
     return torch.stack([effect(source.model.decode, z, d) for d in bar])
 
 
-def uses(source: Source, z: Tensor, vectors: Tensor, length: float) -> tuple[Tensor, list[float]]:
+def uses(
+    source: Source, z: Tensor, vectors: Tensor, length: float
+) -> tuple[Tensor, list[float]] | None:
     """Which part of the change the encoder uses, (K, N, *S), and by how much the sums miss.
 
     The way from one side of z to the other, `length` each; the sum of a map is the change of
-    <encode, d>. The errors are medians over images, relative to that change.
+    <encode, d>. The errors are medians over images, relative to that change. None without an
+    encoder that a derivative passes through.
     """
-    module, decode = parts_of(source)["encoder"].module, source.model.decode
+    module, decode = user(source.model, z), source.model.decode
+    if module is None:
+        return None
     bar = tqdm(vectors, desc="use", leave=False, disable=None)
     found = [used(module, decode, z, d, length) for d in bar]
     return torch.stack([maps for maps, _ in found]), [float(e.median()) for _, e in found]
@@ -135,7 +153,7 @@ def uses(source: Source, z: Tensor, vectors: Tensor, length: float) -> tuple[Ten
 
 def _layers(source: Source, layer: str | None) -> dict[str, str | None]:
     """The layer to read in each network: `layer` where there is one, None for the default."""
-    parts = parts_of(source)
+    parts = networks(source.model)
     if layer is None:
         return dict.fromkeys(parts)
     if not parts:

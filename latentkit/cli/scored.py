@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from latentkit.cli.endpoints import parse_number
-from latentkit.cli.readings import parts_of
 from latentkit.cli.regions import read_region
 from latentkit.cli.results import Results
 from latentkit.cli.sources import Source
 from latentkit.explain import scores
 from latentkit.explain.cam import Method, cam
+from latentkit.explain.control import networks
 from latentkit.explain.decoder_weighted import effect_weights, score_weights, weighted
 from latentkit.explain.heatmap import Heatmap
 from latentkit.explain.references import outputs, reconstruction_error
@@ -45,6 +45,9 @@ def explain_scores(
     results.figure(heatmaps(images, {titles[k]: v.raw.cpu() for k, v in maps.items()}, method))
     layers = {name: heat.layer for name, heat in maps.items()}
     empty = {name: int(heat.degenerate.sum()) for name, heat in maps.items()}
+    for name, blank in empty.items():
+        if blank:
+            print(f"{name}: {blank} of {len(images)} maps are empty or not finite")
     numbers = {"images": len(images), "degenerate": empty}
     results.finish(numbers, source, method=method, layers=layers, question="reading")
 
@@ -115,7 +118,7 @@ def _latents(source: Source, part: Part, x: Tensor, name: str) -> Tensor:
 
 
 def _part(source: Source, name: str) -> Part:
-    parts = parts_of(source)
+    parts = networks(source.model)
     if name not in parts:
         have = ", ".join(parts) or "no network that can be looked into"
         raise ValueError(f"{source.name} has no {name} to explain: it has {have}")

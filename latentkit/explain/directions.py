@@ -107,7 +107,7 @@ def discriminator_direction(
     with hooks.borrowed(hooks.owner(decode)):
         z = hooks.normal(z)
         ends = [decode(z + along), decode(z - along)]
-    plus, minus = (_features(part, end) for end in ends)
+    plus, minus = (features_of(part, end) for end in ends)
     change = (plus - minus).mean(0)
     if not change.any():
         raise ValueError(
@@ -221,6 +221,7 @@ def _layers(part: Part) -> tuple[str, ...]:
     return part.layers
 
 
-def _features(part: Part, x: Tensor) -> Tensor:
+def features_of(part: Part, x: Tensor) -> Tensor:
+    """What a part's deepest default layer returns for images (N, C, *S), flattened to (N, F)."""
     with hooks.watched(part.module, [_layers(part)[-1]], x) as run:
         return run.activations[0].detach().flatten(1)

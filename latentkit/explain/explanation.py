@@ -10,16 +10,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from latentkit.data.batches import keyed_generator
 from latentkit.explain import hooks, scores
+from latentkit.explain.control import CONTROLS, networks, untrained
 from latentkit.explain.directions import completeness_error, effect, use_along
-from latentkit.explain.faithfulness import Retrieval, direction_retrieval, with_rivals
-from latentkit.explain.pattern import discriminator_readout, pattern
+from latentkit.explain.faithfulness import (
+    Retrieval,
+    direction_retrieval,
+    measurable,
+    with_rivals,
+)
+from latentkit.explain.pattern import READOUT, discriminator_readout, pattern
 from latentkit.explain.references import Chain
-from latentkit.protocols import Decode, Decoder, Encode, Part
+from latentkit.protocols import Decode, Decoder, Encode
 
-_LEARN = 1000  # latents of the prior that a discriminator's readout is learned from
 _USED = 0.5  # standard deviations of z walked to each side, of which the use is shown
-_ALIKE = 1 - 1e-6  # cosine of directions that are one
+_HALVED = 4  # latents at least, to learn from some and judge on others
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,14 +34,17 @@ class Explanation:
 
     Attributes:
         effect: what the generator changes (N, *S), the norm over channels.
-        readings: by network, "encoder" and "discriminator": the change that it would take for the
-            direction, (N, *S), the norm of `pattern` over channels.
+        readings: by network. "encoder": the change that it would take for the direction, (N, *S),
+            the norm of `pattern` over channels; "discriminator": the same of a readout of its
+            features, so what they keep of the direction, learned or not.
         use: which part of the change from z - a d to z + a d the encoder responds to, signed
             (N, *S), with a half a standard deviation of z; None without an encoder that a
             derivative passes through.
         use_error: (N,), by how much of that response the sum of the map of use misses it.
         retrieval: by network, how often its reading was told from those of the rivals: `accuracy`
-            with its `interval` and `chance`, and whether it is `faithful`.
+            with its `interval`, `chance`, and `control`, the same with random weights; whether it
+            is `faithful`, and if not, which `shortcomings` it has. Empty where there is one latent
+            dimension, in which nothing can be told apart.
     """
 
     effect: Tensor
@@ -53,32 +62,33 @@ def explain_direction(
     Args:
         model: anything with `decode`; readings and use need `encode` or `explainable` too. An
             encoder among the `explainable` is used as it is: of a ClusterGAN, its logits.
-        z: where, (N, *Z), N >= 2. The more, the narrower the intervals: take 64.
+        z: where, (N, *Z), N >= 2. The more, the narrower the intervals: take 64. With a
+            discriminator and no `prior` every second one is learned from and N >= 4.
         d: which way, (*Z); only its direction counts.
         rivals: other directions (K, *Z) that the readings are told from; random ones are added to
             fewer than four.
         seed: of what is drawn: rivals, and a thousand latents of the model's `prior`, from which a
-            readout of the discriminator is learned (from z where there is no prior).
+            readout of the discriminator is learned. Without a prior it is learned from every second
+            latent of z, and judged on the others.
 
     Raises:
-        ValueError: if d or the rivals do not fit z, the latents do not differ, or d is a rival.
+        ValueError: if d or the rivals do not fit z, the latents are too few or do not differ, or
+            two of d and the rivals lie along one line.
     """
     vectors = _told_apart(z, d, rivals, seed)
     truths = torch.stack([effect(model.decode, z, v) for v in vectors])
-    found = readers(model, lambda: _typical(model, z, seed))
-    maps = {
-        name: pattern(encode, model.decode, z, vectors).norm(dim=2)
-        for name, encode in found.items()
-    }
+    learn, held_out = _split(model, z, seed)
+    maps = _patterns(model, learn, z, vectors)
+    told = {}
+    if measurable(vectors):
+        blank = [_patterns(untrained(model, k), learn, z, vectors) for k in range(CONTROLS)]
+        for name, some in maps.items():
+            rows = held_out if name == "discriminator" else slice(None)
+            controls = [c[name][:, rows] for c in blank if name in c]
+            told[name] = direction_retrieval(some[:, rows], truths[:, rows], controls).only(0)
     own = {name: some[0] for name, some in maps.items()}
-    told = {name: direction_retrieval(some, truths).only(0) for name, some in maps.items()}
     use, error = _used(model, z, vectors[0])
     return Explanation(truths[0], own, use, error, told)
-
-
-def networks(model: object) -> dict[str, Part]:
-    """The networks that can be looked into; none where the model does not offer any."""
-    return dict(model.explainable()) if hasattr(model, "explainable") else {}
 
 
 def readers(model: Decoder, latents: Callable[[], Tensor]) -> dict[str, Encode]:
@@ -97,6 +107,21 @@ def readers(model: Decoder, latents: Callable[[], Tensor]) -> dict[str, Encode]:
         read = discriminator_readout(parts["discriminator"], model.decode, latents())
         found["discriminator"] = read
     return found
+
+
+def user(model: Decoder, z: Tensor) -> nn.Module | None:
+    """The network whose use of a change can be shown: an encoder that a derivative passes through.
+
+    Args:
+        model: what may have one.
+        z: latents (N, *Z), the first of which is tried.
+    """
+    parts, encode = networks(model), getattr(model, "encode", None)
+    if "encoder" in parts:
+        return parts["encoder"].module
+    if encode is None or not _differentiable(encode, model.decode, z):
+        return None
+    return Chain(encode)
 
 
 def used(
@@ -132,34 +157,45 @@ def _told_apart(z: Tensor, d: Tensor, rivals: Tensor | None, seed: int) -> Tenso
         )
     if len(z) < 2 or not z.flatten(1).std(0).any():
         raise ValueError(f"expected two latents or more that differ, got {tuple(z.shape)}")
-    own = scores.unit_vector(d).to(z)
-    for k, other in enumerate(others):
-        if float((scores.unit_vector(other).to(z) * own).sum().abs()) > _ALIKE:
-            raise ValueError(f"expected rivals other than d, got d itself as rival {k}")
-    return with_rivals(torch.cat([d[None].to(z), others.to(z)]), seed)
+    names = ["d", *(f"rival {k}" for k in range(len(others)))]
+    return with_rivals(torch.cat([d[None].to(z), others.to(z)]), seed, names)
 
 
-def _typical(model: object, z: Tensor, seed: int) -> Tensor:
-    """Latents to learn from: of the prior, or z."""
-    if not hasattr(model, "prior"):
-        return z
-    drawn: Tensor = model.prior.sample(_LEARN, generator=torch.Generator().manual_seed(seed))
-    return drawn.to(z)
+def _split(model: object, z: Tensor, seed: int) -> tuple[Tensor, slice]:
+    """Latents that a readout is learned from, and the rows of z that it may be judged on."""
+    if hasattr(model, "prior"):
+        # A key of our own, since z may come from a generator of any plain seed.
+        drawn: Tensor = model.prior.sample(READOUT, generator=keyed_generator(seed, READOUT))
+        return drawn.to(z), slice(None)
+    if "discriminator" in networks(model) and len(z) < _HALVED:
+        raise ValueError(
+            f"expected {_HALVED} latents or more, since a discriminator's readout is learned from"
+            f" half of them where the model has no prior, got {len(z)}"
+        )
+    return z[::2], slice(1, None, 2)
+
+
+def _patterns(model: Decoder, learn: Tensor, z: Tensor, vectors: Tensor) -> dict[str, Tensor]:
+    """The reading of each network, (K, N, *S)."""
+    read = readers(model, lambda: learn)
+    return {
+        name: pattern(encode, model.decode, z, vectors).norm(dim=2) for name, encode in read.items()
+    }
 
 
 def _used(model: Decoder, z: Tensor, d: Tensor) -> tuple[Tensor, Tensor] | tuple[None, None]:
     """The use and its error, where there is an encoder."""
-    parts, encode = networks(model), getattr(model, "encode", None)
-    length = _USED * float(z.flatten(1).std(0).mean())
-    if "encoder" in parts:
-        return used(parts["encoder"].module, model.decode, z, d, length)
-    if encode is None or not _differentiable(encode, model.decode, z):
+    module = user(model, z)
+    if module is None:
         return None, None
-    return used(Chain(encode), model.decode, z, d, length)
+    return used(module, model.decode, z, d, _USED * float(z.flatten(1).std(0).mean()))
 
 
 def _differentiable(encode: Encode, decode: Decode, z: Tensor) -> bool:
     with hooks.borrowed(hooks.owner(decode)), hooks.borrowed(hooks.owner(encode)):
-        x = decode(z[:1])
-        with torch.enable_grad():
-            return encode(x.detach().clone().requires_grad_()).requires_grad
+        x = decode(z[:1].clone())
+        try:
+            with torch.enable_grad():
+                return encode(x.detach().clone().requires_grad_()).requires_grad
+        except RuntimeError:  # it leaves torch, which refuses tensors that need a gradient
+            return False

@@ -35,6 +35,18 @@ class Heatmap:
     noise: Tensor
     score: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuses maps none of which can be looked at.
+
+        Raises:
+            ValueError: every map holds values that are not finite.
+        """
+        if len(self.raw) and not self.raw.isfinite().flatten(1).all(1).any():
+            raise ValueError(
+                f"expected finite maps of {self.score or 'the score'} at layer {self.layer!r}, got"
+                " nan or infinity in every one: look for them in the weights and in the images"
+            )
+
     @property
     def degenerate(self) -> Tensor:
         """(N,) bool: nothing to see, since the map is zero, constant over space or not finite."""

@@ -19,9 +19,11 @@ from torch import Tensor
 
 from latentkit.explain import hooks, scores
 from latentkit.explain.borrow import in_full
+from latentkit.explain.directions import features_of
 from latentkit.latent.derivative import pushforward
 from latentkit.protocols import Decode, Encode, Part
 
+READOUT = 1000  # latents that a discriminator's readout is learned from
 _ALPHAS = tuple(10.0**k for k in range(-2, 6))  # what the ridge of the readout is chosen from
 
 
@@ -98,7 +100,7 @@ def discriminator_readout(part: Part, decode: Decode, z: Tensor) -> Encode:
     """
     z = hooks.normal(z)
     with hooks.borrowed(hooks.owner(decode)):
-        found = [_wide(_features(part, decode(some.clone()))) for some in torch.split(z, 256)]
+        found = [_wide(features_of(part, decode(some.clone()))) for some in torch.split(z, 256)]
     features, latents = torch.cat(found), _wide(z.flatten(1))
     middle, size = features.mean(0), features.abs().amax()
     # The ridge must not depend on the scale of the features; below rounding they tell nothing.
@@ -109,16 +111,11 @@ def discriminator_readout(part: Part, decode: Decode, z: Tensor) -> Encode:
     weight, offset = (torch.from_numpy(v).to(features) for v in (fitted.coef_, fitted.intercept_))
 
     def read(x: Tensor) -> Tensor:
-        inputs = (_wide(_features(part, x)) - middle) / scale
+        inputs = (_wide(features_of(part, x)) - middle) / scale
         with in_full(inputs):
             return (inputs @ weight.T + offset).reshape(-1, *z.shape[1:])
 
     return read
-
-
-def _features(part: Part, x: Tensor) -> Tensor:
-    with hooks.watched(part.module, [part.layers[-1]], x) as run:
-        return run.activations[0].detach().flatten(1)
 
 
 def _response(encode: Encode, decode: Decode, z: Tensor, step: float) -> Tensor:

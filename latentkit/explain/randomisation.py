@@ -48,6 +48,17 @@ def cascade(module: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]
         yield name, twin(work)
 
 
+def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
+    """A copy of a network that has learned nothing: the last of its `cascade`.
+
+    Raises:
+        ValueError: no parameters.
+    """
+    for _, stage in cascade(module, seed):
+        last = stage
+    return last
+
+
 def randomisation(
     explain: Explain, module: nn.Module, x: Tensor, seed: int = 0
 ) -> dict[str, Tensor]:

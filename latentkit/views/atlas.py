@@ -13,7 +13,7 @@ from latentkit.views.figures import check_picture
 _QUESTIONS = {
     "effect": "effect: what the\ngenerator changes",
     "encoder reading": "where the\nencoder reads it",
-    "discriminator reading": "where the\ndiscriminator reads it",
+    "discriminator reading": "what the discriminator's\nfeatures keep of it",
     "encoder use": "use: which part of the\nchange the encoder uses",
 }
 

@@ -15,9 +15,12 @@ from torch import nn
 import latentkit
 from latentkit.cli import atlas, scored
 from latentkit.cli.affected import moved_in_words
+from latentkit.cli.parser import Common
 from latentkit.cli.readings import Reader, _layers
+from latentkit.cli.sources import open_source
 from latentkit.data.digits import Digits
 from latentkit.data.shapes_render import FACTORS, SHAPES
+from latentkit.explain import explanation
 from latentkit.explain.cam import cam
 from latentkit.explain.references import Chain, reconstruction_error
 from latentkit.latent.activations import activation_grid, region_mask
@@ -247,6 +250,109 @@ def test_the_atlas_measures_every_reading(ok, place, name):
         assert len(numbers["per_direction"]) == 5
         assert np.mean(numbers["per_direction"]) == pytest.approx(numbers["accuracy"])
         assert f"{question}: direction retrieval" in said
+        assert f"random weights {numbers['random_weights']:.2f})" in said
+        assert len(numbers["gain_over_random_weights"]) == 2
+        assert len(numbers["verdicts"]) == len(numbers["faithful"]) == 5
+        for verdict, faithful in zip(numbers["verdicts"], numbers["faithful"], strict=True):
+            assert "random weights" in verdict
+            assert ("UNFAITHFUL here" in verdict) != faithful
+        # None of these models was trained, so none may be vouched for.
+        assert numbers["shortcomings"]
+        assert "; ".join(numbers["shortcomings"]) in said
+
+
+@pytest.mark.parametrize("method", ["natural", "hires-cam"])
+def test_every_reading_has_a_control(ok, place, method):
+    ok("explain", "clustergan.safetensors", "--images", 1, "--method", method)
+    measured = result(place / "outputs/explain/result.json")["numbers"]["retrieval"]
+    assert measured
+    assert all(0 <= numbers["random_weights"] <= 1 for numbers in measured.values())
+
+
+def test_a_discriminator_is_said_to_keep_and_not_to_read(ok, monkeypatch):
+    figures, draw = [], atlas.atlas
+
+    def spy(*given):
+        figures.append(draw(*given))
+        return figures[-1]
+
+    monkeypatch.setattr(atlas, "atlas", spy)
+    ok("explain", "dcgan.safetensors", "--images", 1)
+    for figure in figures:
+        titles = [axes.get_title() for axes in figure.axes]
+        assert "what the discriminator's\nfeatures keep of it" in titles
+        assert not any("discriminator reads" in title for title in titles)
+
+
+def test_a_readout_is_learned_from_other_latents_than_it_is_judged_on(ok, monkeypatch):
+    learned, learn = [], explanation.discriminator_readout
+
+    def spy(part, decode, z):
+        learned.append(z)
+        return learn(part, decode, z)
+
+    monkeypatch.setattr(explanation, "discriminator_readout", spy)
+    for seed in (0, 1):
+        ok("explain", "dcgan.safetensors", "--images", 1, "--seed", seed)
+    prior = latentkit.load("dcgan.safetensors").prior
+    for seed, z in ((0, learned[0]), (1, learned[-1])):
+        assert torch.equal(z, prior.sample(1000, generator=torch.Generator().manual_seed(seed + 1)))
+    ok("explain", "clustergan.safetensors", "--images", 1)
+    source = open_source("clustergan.safetensors", Common())
+    torch.testing.assert_close(learned[-1], source.latents(1000, 1, "train"))
+
+
+def test_one_latent_dimension_is_not_measured(ok, place):
+    model = latentkit.models.vae.VAE((1, SIDE, SIDE), latent_dim=1, width=4, hidden=8)
+    latentkit.save(model, "one.safetensors", latentkit.store.read_about("vae.safetensors"))
+    said = ok("explain", "one.safetensors", "--images", 1)
+    assert "encoder reading: not measurable: one latent dimension" in said
+    assert "UNFAITHFUL" not in said
+    assert result(place / "outputs/explain/result.json")["numbers"]["retrieval"] == {}
+
+
+def test_directions_along_one_line_are_refused(typed, place):
+    axis = torch.eye(6)[:1]
+    found = Directions(
+        torch.cat([axis, -axis]),
+        ("up", "down"),
+        "axes",
+        fingerprint(latentkit.load("vae.safetensors")),
+    )
+    save_directions(found, place / "d.safetensors")
+    done = typed("explain", "vae.safetensors", "--directions", "d.safetensors")
+    assert done.code == 2
+    assert "got 'up' and 'down' along one line" in done.err
+
+
+def test_a_plain_pair_has_a_use(ok, foreign):
+    ok("explain", "foreign_models:pair", "--data", "small.npz", "--images", 1)
+    numbers = result(foreign / "outputs/explain/result.json")["numbers"]
+    assert len(numbers["use_completeness_error"]) == 4
+    assert max(numbers["use_completeness_error"]) < 0.01  # it reads pixels: linear
+    (told,) = numbers["retrieval"].values()
+    assert told["random_weights"] is None
+    assert all("without a control" in verdict for verdict in told["verdicts"])
+
+
+def test_maps_that_are_not_finite_are_told(ok, typed, place):
+    model = latentkit.load("vae.safetensors")
+    layer = model.explainable()["encoder"].layers[0]
+    with torch.no_grad():
+        for parameter in model.explainable()["encoder"].module.parameters():
+            parameter.zero_()
+    latentkit.save(model, "dead.safetensors", latentkit.store.read_about("vae.safetensors"))
+    said = ok("explain", "dead.safetensors", "--score", "unit:1", "--images", 3)
+    assert "unit:1: 3 of 3 maps are empty or not finite" in said
+    numbers = result(place / "outputs/explain/result.json")["numbers"]
+    assert numbers["degenerate"] == {"unit:1": 3}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(torch.nan)
+    latentkit.save(model, "broken.safetensors", latentkit.store.read_about("vae.safetensors"))
+    done = typed("explain", "broken.safetensors", "--score", "unit:1", "--images", 3)
+    assert done.code == 2
+    assert f"finite maps of unit(1) at layer '{layer}'" in done.err
 
 
 @pytest.mark.parametrize("name", READINGS)

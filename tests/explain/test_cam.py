@@ -171,6 +171,13 @@ def test_a_bad_sample_spoils_only_itself(encoder, images, method):
     torch.testing.assert_close(latent_cams(encoder, "2", images, method)[keep, 1], clean.raw[keep])
 
 
+def test_a_network_that_is_broken_is_said_to_be(encoder, images):
+    with torch.no_grad():
+        encoder[2].weight.fill_(torch.nan)
+    with pytest.raises(ValueError, match=r"finite maps of unit\(1\) at layer '2'"):
+        cam(encoder, "2", images, unit(1))
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_gradient_that_is_not_finite_is_reported(encoder, images, method):
     def root(output):  # infinite slope, finite value

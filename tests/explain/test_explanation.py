@@ -7,11 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from latentkit.data.batches import keyed_generator
+from latentkit.explain import explanation
 from latentkit.explain.directions import effect
 from latentkit.explain.explanation import explain_direction
 from latentkit.explain.faithfulness import direction_retrieval, wilson, with_rivals
 from latentkit.explain.pattern import discriminator_readout, pattern
 from latentkit.explain.scores import unit_vector
+from latentkit.explain.verdicts import summary, verdict
 from latentkit.models.clustergan import ClusterGAN
 from latentkit.models.dcgan import DCGAN
 from latentkit.models.vae import VAE
@@ -38,6 +41,7 @@ def encode(x):
     return x.flatten(1) @ BACK.T
 
 
+KEEPS = Part(nn.Sequential(nn.Flatten(), nn.Linear(48, 20, dtype=torch.double)), ("1",))
 PAIR = SimpleNamespace(decode=decode, encode=encode)
 EFFECT = decode(unit_vector(D)[None])[0].norm(dim=0)
 
@@ -121,7 +125,7 @@ def test_every_network_of_our_models_is_read(name):
     told = explain_direction(model, z, d, seed=3)
     assert all(part.training for part in model.modules())
     model.eval()
-    learn = model.prior.sample(1000, generator=torch.Generator().manual_seed(3))
+    learn = model.prior.sample(1000, generator=keyed_generator(3, 1000))
     maps, found = parts_of(model, z, d, learn, seed=3)
     assert set(told.readings) == set(told.retrieval) == set(maps)
     for network, reading in told.readings.items():
@@ -130,7 +134,8 @@ def test_every_network_of_our_models_is_read(name):
         assert got.accuracy == found[network].per_direction[0]
         assert got.interval == wilson(got.accuracy, 5)
         assert torch.equal(got.margin[0], found[network].margin[0])
-        assert got.faithful == (got.interval[0] > 0.2)
+        assert 0 <= got.control <= 1
+        assert not got.faithful  # no better than with random weights: it has no others
     assert (told.use is None) == (told.use_error is None) == (name == "dcgan")
     if told.use is not None:
         assert told.use.shape == told.effect.shape == (5, 16, 16)
@@ -146,12 +151,103 @@ def test_a_network_that_is_only_offered_is_read_too():
     told, pair = explain_direction(model, Z, D), explain_direction(PAIR, Z, D)
     torch.testing.assert_close(told.readings["encoder"], pair.readings["encoder"])
     torch.testing.assert_close(told.use, pair.use)
-    assert told.retrieval["discriminator"].faithful
-    del model.prior  # the readout is learned from z
-    assert explain_direction(model, Z, D).retrieval["discriminator"].faithful
+    assert told.retrieval["encoder"].faithful
+    assert told.retrieval["encoder"].control < 0.7
+    # Its features keep everything, as those of random weights do: that is not the discriminator's.
+    kept = told.retrieval["discriminator"]
+    assert (kept.accuracy, kept.control) == (1, 1)
+    assert kept.shortcomings == ("no better than with random weights (1.00)",)
+
+
+def test_a_readout_is_judged_on_latents_that_it_was_not_learned_from(monkeypatch):
+    learned, learn = [], explanation.discriminator_readout
+
+    def spy(part, decode, z):
+        learned.append(z)
+        return learn(part, decode, z)
+
+    monkeypatch.setattr(explanation, "discriminator_readout", spy)
+    model = SimpleNamespace(
+        decode=lambda z: decode(z.double()),
+        explainable=lambda: {"discriminator": KEEPS},
+        prior=Gaussian(6),
+    )
+    for seed in range(4):  # as anyone would draw z
+        z = model.prior.sample(8, generator=torch.Generator().manual_seed(seed)).double()
+        explain_direction(model, z, D)
+        assert torch.cdist(learned[-1].double(), z).min() > 1e-3
+        assert len(learned[-1]) == 1000
+    del model.prior  # then one half of z teaches, and the other judges
+    found = explain_direction(model, Z, D)
+    assert torch.equal(learned[-1], Z[::2])
+    assert found.retrieval["discriminator"].trials == 16
+    assert found.readings["discriminator"].shape == (32, *SHAPE[1:])
+
+
+# --- networks that have learned nothing
+
+
+class Linear(nn.Module):
+    """A pair with an encoder that undoes the generator, or one of random weights."""
+
+    def __init__(self, seed, learned):
+        super().__init__()
+        weight = draw(48, 6, seed=1000 + seed)
+        self.decode = lambda z: (z @ weight.T).reshape(-1, *SHAPE).tanh()
+        self.net = nn.Linear(48, 6, dtype=torch.double)
+        with torch.no_grad():
+            random = draw(6, 48, seed=2000 + seed) / 48**0.5
+            self.net.weight.copy_(torch.linalg.pinv(weight) if learned else random)
+            self.net.bias.zero_()
+
+    def encode(self, x):
+        return self.net(x.flatten(1))
+
+
+def told_of_pairs(learned, count=40):
+    axis = torch.eye(6).double()[0]
+    pairs = [Linear(seed, learned) for seed in range(count)]
+    found = [explain_direction(pair, Z, axis, seed=k) for k, pair in enumerate(pairs)]
+    return [one.retrieval["encoder"] for one in found]
+
+
+def test_hardly_an_untrained_encoder_is_called_faithful():
+    """Its luck is the same in every image: images alone would call every seventh faithful."""
+    told = told_of_pairs(learned=False)
+    assert sum(one.interval[0] > one.chance for one in told) >= 4  # what was asked before
+    assert sum(one.faithful for one in told) <= 2
+    assert all(one.control < 0.7 for one in told)
+
+
+def test_an_encoder_that_undoes_the_generator_is_called_faithful():
+    assert all(one.faithful for one in told_of_pairs(learned=True, count=20))
+
+
+def test_without_weights_there_is_no_control():
+    told = explain_direction(PAIR, Z, D).retrieval["encoder"]
+    assert (told.control, told.gain, told.faithful) == (None, None, True)
+    assert "without a control" in verdict(told)
+    assert "without a control" in summary(told)
 
 
 # --- what is missing
+
+
+def test_one_latent_dimension_has_nothing_to_be_told_from():
+    one = SimpleNamespace(
+        decode=lambda z: (z @ A[:, :1].T).reshape(-1, *SHAPE),
+        encode=lambda x: x.flatten(1)[:, :1],
+    )
+    told = explain_direction(one, Z[:, :1], D[:1])
+    assert told.retrieval == {}
+    assert told.readings["encoder"].shape == told.use.shape == (32, *SHAPE[1:])
+
+
+def test_an_encoder_that_leaves_torch_has_a_reading_and_no_use():
+    away = SimpleNamespace(decode=decode, encode=lambda x: encode(torch.from_numpy(x.numpy())))
+    told = explain_direction(away, Z, D)
+    assert told.use is None
+    assert told.retrieval["encoder"].faithful
 
 
 def test_a_decoder_alone_has_an_effect():
@@ -191,8 +287,13 @@ def test_what_does_not_fit_is_refused():
         explain_direction(PAIR, Z, D[:5])
     with pytest.raises(ValueError, match=r"got d of \(6,\) and rivals of \(5,\)"):
         explain_direction(PAIR, Z, D, draw(3, 5))
-    with pytest.raises(ValueError, match="rivals other than d, got d itself as rival 1"):
+    with pytest.raises(ValueError, match="got 'd' and 'rival 1' along one line"):
         explain_direction(PAIR, Z, D, torch.stack([draw(6), -2 * D]))
+    with pytest.raises(ValueError, match="got 'rival 0' and 'rival 1' along one line"):
+        explain_direction(PAIR, Z, D, torch.stack([draw(6), 3 * draw(6)]))
+    critic = SimpleNamespace(decode=decode, explainable=lambda: {"discriminator": KEEPS})
+    with pytest.raises(ValueError, match="expected 4 latents or more, since a discriminator"):
+        explain_direction(critic, Z[:3], D)
     for z in (Z[:1], Z[:1].expand(3, -1)):
         with pytest.raises(ValueError, match="two latents or more that differ"):
             explain_direction(PAIR, z, D)

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional
 
 from latentkit.explain import faithfulness
-from latentkit.explain.faithfulness import direction_retrieval, wilson
+from latentkit.explain.faithfulness import direction_retrieval, measurable, wilson, with_rivals
 from latentkit.metrics.bootstrap import mean_interval
 
 
@@ -105,6 +105,54 @@ def test_errors_of_retrieval(truths):
         direction_retrieval(truths[:1], truths[:1])
     with pytest.raises(ValueError, match="same K, N and rank"):
         direction_retrieval(truths[:, :3], truths)
+
+
+def test_what_random_weights_do_as_well_is_not_faithful(truths):
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.rand(5, 40, 8, 8, generator=generator)
+    good, poor = truths + 0.3 * noise, 0.4 * truths + 0.6 * noise
+    guesses = [torch.rand(5, 40, 8, 8, generator=generator) for _ in range(3)]
+    told = direction_retrieval(good, truths, guesses)
+    won = torch.stack([direction_retrieval(g, truths).won.double() for g in guesses]).mean(0)
+    assert told.control == pytest.approx(won.mean().item())
+    assert torch.equal(told.control_won, won)
+    assert told.gain == mean_interval((told.won.double() - won).mean(0))
+    assert told.faithful
+    assert told.only(2).control == pytest.approx(won[2].mean().item())
+    assert told.only(2).faithful
+    same = direction_retrieval(poor, truths, [poor + 0.01 * g for g in guesses])
+    assert same.interval[0] > 2 * same.chance  # much better than a guess
+    assert same.shortcomings == (f"no better than with random weights ({same.control:.2f})",)
+    assert direction_retrieval(poor, truths).faithful  # without a control nothing speaks against it
+
+
+def test_every_shortcoming_is_named(truths):
+    def told(wins):  # the first directions alone are told, in every image
+        order = [*range(wins), *torch.arange(wins, 5).roll(1).tolist()]
+        return direction_retrieval(truths[order], truths)
+
+    assert told(5).shortcomings == ()
+    assert told(0).shortcomings == ("no better than a guess",)  # which says it all
+    luck = "too few directions told apart to rule out luck"
+    assert told(2).shortcomings == (luck,)
+    assert told(2).only(0).shortcomings == (luck,)  # its images say nothing of luck
+    assert told(3).only(0).shortcomings == ()
+    many = torch.rand(5, 1000, 4, 4, generator=torch.Generator().manual_seed(5))
+    faint = 0.12 * many + torch.rand(5, 1000, 4, 4, generator=torch.Generator().manual_seed(6))
+    weak = direction_retrieval(faint, many)
+    assert weak.interval[0] > weak.chance
+    assert "less than twice as good as a guess" in weak.shortcomings
+
+
+def test_directions_along_one_line_are_refused():
+    a, b = torch.tensor([3.0, 4.0, 0.0]), torch.tensor([0.0, 1.0, 1.0])
+    assert len(with_rivals(torch.stack([a, b]), 0)) == 5
+    with pytest.raises(ValueError, match="got 'up' and 'down' along one line"):
+        with_rivals(torch.stack([a, b, -2 * a]), 0, ["up", "on", "down"])
+    with pytest.raises(ValueError, match="'direction 1' and 'direction 2'"):
+        with_rivals(torch.stack([a, a]), 0)
+    with_rivals(torch.ones(2, 1), 0)  # one dimension has no other line
+    assert [measurable(torch.ones(2, n)) for n in (1, 2)] == [False, True]
 
 
 def test_wilson_against_the_equation_it_solves():

@@ -77,6 +77,17 @@ def test_maps_that_show_nothing(row, noise, degenerate, per):
     assert drawn[1].any() or per == "batch"
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_maps_none_of_which_is_finite_are_refused(bad):
+    spoiled = RAW.clone()
+    spoiled[:, 0, 1] = bad
+    with pytest.raises(ValueError, match="finite maps of unit 3 at layer 'conv'"):
+        heatmap(spoiled)
+    heatmap(torch.cat([spoiled, RAW[:1]]))  # one can be looked at
+    heatmap(0 * RAW)  # nothing to see, and nothing wrong
+    heatmap(RAW[:0])
+
+
 def test_all_negative_maps_are_blank_after_the_relu():
     got = heatmap(torch.tensor([[-3.0, -1.0, -2.0]]))
     assert not got.degenerate

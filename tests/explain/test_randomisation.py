@@ -8,7 +8,7 @@ from torch.nn.utils import parametrizations
 from latentkit.explain.attribution import saliency
 from latentkit.explain.cam import cam
 from latentkit.explain.guided import guided_backpropagation
-from latentkit.explain.randomisation import cascade, randomisation
+from latentkit.explain.randomisation import cascade, randomisation, randomised
 from tests.explain.learned import learn
 
 # --- the cascade
@@ -142,3 +142,14 @@ def test_a_map_of_the_image_alone_never_falls(trained):
     for rho in randomisation(lambda _m, x: x, net, x).values():
         assert rho.shape == (64,)
         assert rho.tolist() == pytest.approx([1] * 64)
+
+
+def test_a_randomised_network_is_the_end_of_the_cascade():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    kept, blank = copy.deepcopy(net.state_dict()), randomised(net, 5)
+    *_, (_, last) = cascade(net, 5)
+    for name, value in blank.state_dict().items():
+        assert torch.equal(value, last.state_dict()[name])
+        assert not torch.equal(value, kept[name])
+        assert torch.equal(net.state_dict()[name], kept[name])

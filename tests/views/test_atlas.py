@@ -41,7 +41,7 @@ def test_an_atlas_says_which_question_a_column_answers(panel):
     for text in (
         "generator changes",
         "encoder reads",
-        "discriminator reads",
+        "discriminator's features keep",
         "walk along",
         "encoder uses",
     ):

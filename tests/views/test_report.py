@@ -282,8 +282,10 @@ def test_silence_before_anything_is_judged_is_not_health(content, said):
 
 
 def test_directions_carry_their_faithfulness(tmp_path):
-    told = {"per_direction": [0.9, 0.23], "chance": 0.2, "interval": [0.5, 0.7], "images": 64}
-    numbers = {"names": ["smile", "age"], "retrieval": {"encoder reading": told}}
+    told = {"faithful": [True, False], "verdicts": ["told in 90%", "told in 23% - a guess"]}
+    old = {"per_direction": [0.9, 0.23], "chance": 0.2, "images": 64}  # no control was measured
+    found = {"encoder reading": told, "discriminator reading": old}
+    numbers = {"names": ["smile", "age"], "retrieval": found}
     files = ["explain.png", "gone.png", "direction_1.png", "direction_2.png"]
     for name in files:
         tmp_path.mkdir(exist_ok=True)
@@ -292,12 +294,10 @@ def test_directions_carry_their_faithfulness(tmp_path):
     result(tmp_path, verb="explain", numbers=numbers, files=[*files, "../outside.png"])
     text = page(tmp_path)
     badges = re.findall(r'<span class="badge (\w+)">(.*?)</span> (.*?)<br>', text)
-    assert badges[0] == (
-        "good",
-        "faithful",
-        "encoder reading told from the other directions in 90% (chance 20%)",
-    )
-    assert badges[1][:2] == ("bad", "not faithful")
+    assert badges == [
+        ("good", "faithful", "encoder reading told in 90%"),
+        ("bad", "not faithful", "encoder reading told in 23% - a guess"),
+    ]
     assert 'alt="smile: walk, effect, readings and use, image by image"' in text
     assert text.count("<img") == 3
     assert 'alt="Directions smile, age: walk, effect' in text

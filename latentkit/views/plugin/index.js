@@ -4,6 +4,7 @@
 const QUESTIONS = {
   effect: "effect: what the generator changes",
   reading: "reading: where the network reads it",
+  kept: "what the discriminator's features keep of it",
 };
 // Viridis at nine places; colours between them are mixed.
 const VIRIDIS = [

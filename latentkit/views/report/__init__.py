@@ -8,7 +8,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from latentkit.explain.faithfulness import wilson
 from latentkit.store import (
     CHECKPOINT_FILE,
     MODEL_FILE,
@@ -256,13 +255,11 @@ def _for_page(explored: LatentMap) -> dict[str, Any]:
 
 def _verdict(result: Result, k: int) -> list[tuple[str, bool]]:
     """How far each reading of direction k can be trusted, and whether at all."""
-    said = []
-    for question, told in result.raw.get("retrieval", {}).items():
-        share, chance = told["per_direction"][k], told["chance"]
-        trusted = wilson(share, told["images"])[0] > chance  # as the picture itself says
-        words = f"{question} told from the other directions in {share:.0%} (chance {chance:.0%})"
-        said.append((words, trusted))
-    return said
+    return [
+        (f"{question} {told['verdicts'][k]}", told["faithful"][k])
+        for question, told in result.raw.get("retrieval", {}).items()
+        if "verdicts" in told  # not in results of older versions, which had no control
+    ]
 
 
 def _read(path: Path) -> dict[str, Any]:
