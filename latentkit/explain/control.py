@@ -67,5 +67,5 @@ def _blank(module: nn.Module, seed: int) -> nn.Module | None:
         return None
     try:
         return randomised(module, seed)
-    except (RuntimeError, TypeError):  # old weight norms, for one, cannot be copied
+    except (RuntimeError, TypeError):  # what holds a lock or a file, for one, cannot be copied
         return None
