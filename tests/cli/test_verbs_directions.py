@@ -157,7 +157,7 @@ def test_a_foreign_model_is_a_factory_and_some_data(ok, foreign, words):
     if verb == "encode":
         with np.load(foreign / "outputs/encode/encode.npz") as found:
             assert found["z"].shape == (6, 4)
-    if verb == "explain":  # an encoder that cannot be looked into is read all the same
+    if verb == "explain":  # an encoder without layers to look into, all the same
         assert set(content["numbers"]["retrieval"]) == {"encoder reading"}
         assert "use_completeness_error" not in content["numbers"]
     if verb == "cluster":
