@@ -151,6 +151,12 @@ def test_the_page_in_a_browser(ok, place):
         assert watched.page.evaluate(UNREACHABLE) == []
         assert watched.errors == []
         assert watched.outside == []
+        # Long names break, so that three runs fit a screen.
+        watched.page.set_viewport_size({"width": 1200, "height": 800})
+        names = "[...document.querySelectorAll('.runs thead th')].forEach(t => t.textContent"
+        watched.page.evaluate(f"{names} = 'checkpoints/a_rather_long_name.safetensors')")
+        region = "(e => e.scrollWidth <= e.clientWidth)(document.querySelector('.wide'))"
+        assert watched.page.evaluate(region)
 
 
 @pytest.mark.parametrize(
