@@ -102,19 +102,24 @@ def _look_at_all(
 ) -> None:
     for path in folder.glob(f"*/{_KEY}"):  # also of verbs that apply no more
         if _content(path).get("fingerprint") != key["fingerprint"]:
-            _forget(path.parent)
+            tried(f"removing the old {path.parent.name}", partial(_forget, path.parent), failed)
     for name, verb in verbs.items():
         if not _known(folder / name, key):
-            _forget(folder / name)  # if the work fails, the page must not show something else
+            # If the work fails, the page must not show something else.
+            tried(f"removing the old {name}", partial(_forget, folder / name), failed)
             print(f"report: {name}", file=sys.stderr, flush=True)
             tried(name, partial(_look, folder / name, verb, common, key), failed)
 
 
 def _forget(place: Path) -> None:
-    """Removes a result's files, and none that somebody else put beside them."""
-    files = _content(place / "result.json").get("files") or []
-    for name in ("result.json", *map(str, files), _KEY):
-        (place / Path(name).name).unlink(missing_ok=True)
+    """Removes the files of a result that was made here, and none that somebody else made."""
+    if not (place / _KEY).is_file():
+        return
+    files = _content(place / "result.json").get("files")
+    names = map(str, files) if isinstance(files, list) else ()
+    for path in [place / Path(name).name for name in ("result.json", *names, _KEY)]:
+        if path.is_file():
+            path.unlink()
 
 
 def _content(path: Path) -> dict[str, Any]:

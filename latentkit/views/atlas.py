@@ -38,8 +38,10 @@ class AtlasRows:
 
 
 def limits_of(maps: Tensor) -> Limits:
-    """Limits that hold maps of any shape: around 0 if one of them is negative, else from 0."""
-    largest = float(maps.abs().max()) or 1.0
+    """Limits that hold what is finite: around 0 if a value is negative, else from 0."""
+    finite = maps[maps.isfinite()]
+    largest = float(finite.abs().max()) if len(finite) else 0.0
+    largest = largest or 1.0
     return (-largest if bool((maps < 0).any()) else 0.0, largest)
 
 

@@ -155,10 +155,12 @@ class Atlases(UnitPanel):
         names = {"effect": "effect"} | {asked: f"{name} reading" for name, asked in _ASKED.items()}
         kinds = next(iter(entries.values())).maps
         maps = {names[q]: torch.stack([e.maps[q] for e in entries.values()]).cpu() for q in kinds}
-        self._limits = self._limits or {q: limits_of(m) for q, m in maps.items()}
+        limits = self._limits or {q: limits_of(m) for q, m in maps.items()}
+        if all(bool(m.isfinite().all()) for m in maps.values()):
+            self._limits = limits
         walks = torch.stack([e.walk for e in entries.values()]).float().cpu()
         notes = [f"{unit}: {note}" for unit, e in entries.items() for note in e.notes]
-        rows = AtlasRows(walks, maps, self._limits)
+        rows = AtlasRows(walks, maps, limits)
         return atlas(rows, list(entries), "directions of one image", notes)
 
 

@@ -85,6 +85,7 @@ def test_given_limits_are_those_of_every_picture(panel):
 def test_limits_hold_all_values():
     maps = torch.tensor([[0.5, 2.0], [0.0, 1.0]])
     assert limits_of(maps) == (0, 2)
+    assert limits_of(torch.tensor([[torch.nan, 2.0]])) == (0, 2)
     assert limits_of(maps - 3) == (-3, 3)
     assert limits_of(0 * maps) == (0, 1)
 

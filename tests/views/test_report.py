@@ -50,6 +50,23 @@ def test_a_resumed_run_goes_forwards_with_what_was_written_last(tmp_path):
     assert (curve.first_step, curve.last_step, curve.last) == (0, 5, 1)
 
 
+def test_what_a_resumed_run_has_not_reached_again_is_not_its_last_value(tmp_path):
+    for start, count, value in ((0, 9, 5.0), (3, 2, 1.0)):
+        with SummaryWriter(tmp_path, filename_suffix=str(start)) as writer:
+            for step in range(start, start + count):
+                writer.add_scalar("loss", value, step)
+    (curve,) = curves(tmp_path)
+    assert (curve.first_step, curve.last_step, curve.last) == (0, 4, 1)
+
+
+def test_a_measure_that_is_no_number_is_not_called_healthy():
+    content = {"judged": 5, "needed": 3, "values": {"diversity": math.nan}, "alarms": []}
+    found = health(content)
+    assert found.state == "unknown"
+    assert "diversity could not be measured" in found.lines[0]
+    assert health({**content, "values": {"diversity": 1.0}}).state == "good"
+
+
 def test_a_constant_curve_runs_through_the_middle():
     assert drawn("beta", [(0, 1.0), (1, 1.0)]).path == "M0.0 55.0L300.0 55.0"
 

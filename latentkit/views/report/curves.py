@@ -53,9 +53,13 @@ def _drawn(events: EventAccumulator, tags: Sequence[str]) -> Iterator[Curve]:
 
 
 def _written_last(events: Iterable[ScalarEvent]) -> list[tuple[int, float]]:
-    """Points (step, value) by step: what a resumed run writes again supersedes what it lost."""
-    found = {event.step: event.value for event in sorted(events, key=lambda e: e.wall_time)}
-    return sorted(found.items())
+    """Points (step, value) by step: a run that resumes at an earlier step drops what it lost."""
+    found: list[tuple[int, float]] = []
+    for event in sorted(events, key=lambda e: e.wall_time):
+        while found and found[-1][0] >= event.step:
+            found.pop()
+        found.append((event.step, event.value))
+    return found
 
 
 def drawn(name: str, points: Sequence[tuple[int, float]]) -> Curve | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import isnan
 from typing import Any, Literal
 
 from latentkit.views.report.numbers import text
@@ -29,7 +30,7 @@ def health(content: Mapping[str, Any]) -> Health:
     told = [f"Last measured{at}: {'; '.join(measured)}."] if measured else []
     if rang:
         return Health("bad", [*rang, *told])
-    early = _too_early(content)
+    early = _too_early(content) or _no_number(content.get("values") or {})
     if not measured or early:
         return Health("unknown", [early or "Nothing was measured, so nothing is judged.", *told])
     return Health(
@@ -42,6 +43,12 @@ def _rang(alarm: Mapping[str, Any]) -> str:
     when = f"At iteration {alarm.get('iteration')}: {alarm.get('text')}"
     gone = alarm.get("cleared")
     return when if gone is None else f"{when} It cleared at iteration {gone}."
+
+
+def _no_number(values: Mapping[str, Any]) -> str:
+    """Whether a measure is no number, which rings no alarm; empty where all are."""
+    broken = [k for k, v in values.items() if v is None or (isinstance(v, float) and isnan(v))]
+    return f"Not to be judged: {', '.join(broken)} could not be measured." if broken else ""
 
 
 def _too_early(content: Mapping[str, Any]) -> str:
