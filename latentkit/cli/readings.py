@@ -71,7 +71,19 @@ class Reader:
     def controls(self, vectors: Tensor) -> list[dict[str, Tensor]]:
         """The same of networks with random weights, where the model has any."""
         numbers = tqdm(range(CONTROLS), desc="random weights", leave=False, disable=None)
-        return [self._of(untrained(self.source.model, k), vectors) for k in numbers]
+        return [self._control(untrained(self.source.model, k), vectors) for k in numbers]
+
+    def _control(self, model: Decoder, vectors: Tensor) -> dict[str, Tensor]:
+        if self.method in ("pattern", "natural"):
+            return self._of(model, vectors)
+        found: dict[str, Tensor] = {}
+        for name, part in networks(model).items():
+            try:
+                found |= self._cams({name: part}, vectors)
+            except ValueError:  # a network whose features are dead reads nothing, and wins nothing
+                nothing = [1] * (self._images.ndim - 2)
+                found[f"{name} reading"] = self.z.new_zeros(len(vectors), len(self.z), *nothing)
+        return found
 
     def _of(self, model: Decoder, vectors: Tensor) -> dict[str, Tensor]:
         if self.method == "pattern":

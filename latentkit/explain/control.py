@@ -5,7 +5,7 @@ al., "Sanity Checks for Saliency Maps", NeurIPS 2018, arXiv 1810.03292; see `ran
 """
 
 from dataclasses import replace
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 from typing import Any, cast
 
 from torch import nn
@@ -58,8 +58,8 @@ def _encode(encode: Encode, seed: int) -> Encode | None:
     blank = None if network is None else _blank(network, seed)
     if blank is None or encode is network:
         return blank
-    found: Encode = getattr(blank, encode.__name__)
-    return found
+    function = getattr(encode, "__func__", None)  # its name may be that of something else
+    return None if function is None else MethodType(function, blank)
 
 
 def _blank(module: nn.Module, seed: int) -> nn.Module | None:

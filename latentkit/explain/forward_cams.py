@@ -137,10 +137,20 @@ class _Swapped:
 
         def spoilt(given: Tensor) -> Tensor:
             left = given.clone()
-            given.fill_(torch.nan)
+            if not self._lasting(given):
+                given.fill_(torch.nan)
             return left
 
         return bool(getattr(part, "inplace", False)) and self._matters(spoilt)
+
+    def _lasting(self, given: Tensor) -> bool:
+        """Whether memory is the network's own, as that of a parameter, or lies over itself."""
+        tensors = (*self.module.parameters(), *self.module.buffers())
+        own = {one.untyped_storage().data_ptr() for one in tensors}
+        folded = any(
+            step == 0 and size > 1 for step, size in zip(given.stride(), given.shape, strict=True)
+        )
+        return folded or given.untyped_storage().data_ptr() in own
 
     def check_use(self) -> None:
         """Whether the score depends on what the layer returns, or a ValueError.

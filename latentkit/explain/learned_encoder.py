@@ -70,7 +70,9 @@ def train_encoder(
                 found = module(pixels)
                 loss = (found - z[rows]).square().mean()
                 if rebuild:
-                    loss = loss + rebuild * (decode(found) - pixels).square().mean() / spread
+                    loss = (
+                        loss + rebuild * (decode(found.clone()) - pixels).square().mean() / spread
+                    )
             _step(optimizer, loss)
             schedule.step()
     module.eval()  # after what borrows has set back the modes, if the encoder is the model's own
@@ -80,7 +82,7 @@ def train_encoder(
 
 def _step(optimizer: Any, loss: Tensor) -> None:  # noqa: ANN401  (an Optimizer)
     """Moves the optimiser's parameters alone: the generator gets no gradient."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     optimizer.zero_grad()
     loss.backward(inputs=parameters)  # type: ignore[no-untyped-call]
     optimizer.step()

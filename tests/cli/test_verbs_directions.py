@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 import latentkit
-from latentkit.cli import atlas, scored
+from latentkit.cli import atlas, readings, scored
 from latentkit.cli.affected import moved_in_words
 from latentkit.cli.parser import Common
 from latentkit.cli.readings import Reader, _layers
@@ -267,6 +267,22 @@ def test_every_reading_has_a_control(ok, place, method):
     measured = result(place / "outputs/explain/result.json")["numbers"]["retrieval"]
     assert measured
     assert all(0 <= numbers["random_weights"] <= 1 for numbers in measured.values())
+
+
+def test_a_control_that_reads_nothing_wins_nothing(ok, place, monkeypatch):
+    """Features of random weights may be dead: then they do not change along any direction."""
+    find, calls = readings.discriminator_direction, []
+
+    def dead_but_the_first(part, *given):
+        calls.append(part)
+        if part.module is not calls[0].module:
+            raise ValueError("expected features that change along d, got none")
+        return find(part, *given)
+
+    monkeypatch.setattr(readings, "discriminator_direction", dead_but_the_first)
+    ok("explain", "dcgan.safetensors", "--images", 1, "--method", "grad-cam")
+    measured = result(place / "outputs/explain/result.json")["numbers"]["retrieval"]
+    assert measured["discriminator reading"]["random_weights"] == 0
 
 
 def test_a_discriminator_is_said_to_keep_and_not_to_read(ok, monkeypatch):

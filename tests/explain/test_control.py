@@ -61,3 +61,26 @@ def test_an_encoder_that_is_a_module_has_one():
     assert blank.encode(draw(3, 8)).shape == (3, 2)
     assert not torch.equal(blank.encode(draw(3, 8)), encode(draw(3, 8)))
     assert blank.explainable() == {}
+
+
+def test_a_decorated_encode_is_found_by_what_it_is_and_not_by_its_name():
+    def doubled(function):
+        def inner(self, x):
+            return 2 * function(self, x)
+
+        return inner
+
+    class Decorated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(8, 2)
+
+        @doubled
+        def encode(self, x):
+            return self.layer(x)
+
+        def decode(self, z):
+            return z
+
+    blank = untrained(Decorated(), 0)
+    assert blank.encode(draw(3, 8)).shape == (3, 2)

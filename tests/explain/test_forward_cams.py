@@ -391,3 +391,25 @@ def test_errors(encoder, images):
             method(encoder, "2", images, lambda output: output)
         with pytest.raises(RuntimeError, match=r"size of tensor|must match"):  # the score's own
             method(encoder, "2", images, lambda output: (output + torch.ones(7))[:, 0])
+
+
+class Placed(nn.Module):
+    """An in-place layer that is given the network's own parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.place = nn.Parameter(torch.randn(1, 3, 4, 4))
+        self.drop = nn.Dropout(0.1, inplace=True)
+
+    def forward(self, x):
+        placed = self.drop(self.place.expand(len(x), -1, -1, -1))
+        return (placed * x.mean((1, 2, 3), keepdim=True)).flatten(1).sum(1)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_ablation_never_writes_into_a_parameter(n):
+    net = Placed().eval()
+    before = net.place.detach().clone()
+    found = ablation_cam(net, "drop", torch.rand(n, 1, 4, 4), lambda o: o)
+    assert torch.equal(net.place, before)
+    assert not found.degenerate.any()

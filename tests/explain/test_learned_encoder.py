@@ -62,3 +62,14 @@ def test_a_generator_of_one_image_gives_finite_errors():
         decode=lambda z: torch.full((len(z), 1, 8, 8), 0.5) + 0 * z.sum(), prior=Gaussian(2)
     )
     assert torch.tensor(train_encoder(part.module, grey, **options)).isfinite()
+
+
+def test_a_frozen_layer_stays_and_a_decoder_may_work_in_place():
+    part, grey = encoder_for((1, 8, 8), 2, width=4), nn.Linear(2, 64)
+    frozen = next(part.module.parameters()).requires_grad_(False).clone()
+    model = SimpleNamespace(
+        decode=lambda z: grey(torch.relu_(z)).sigmoid().view(-1, 1, 8, 8), prior=Gaussian(2)
+    )
+    net = nn.Sequential(part.module, nn.Tanh())
+    train_encoder(net, model, steps=2, images=16, batch=8, rebuild=1.0)
+    assert torch.equal(next(part.module.parameters()), frozen)
