@@ -1,6 +1,6 @@
 """DirBench in full: on the oracle, and on four kinds of models of scenes, three seeds each.
 
-python benchmarks/directions.py
+python benchmarks/directions.py    (the DCGANs: python benchmarks/directions.py dcgan --steps 5000)
 
 Trains the Shapes configs (some minutes a run on one thread; runs stay in --runs and are not
 repeated) and measures them by `latentkit bench directions`, the seeds of a kind together, so that
