@@ -105,7 +105,7 @@ def _train(args: list[str]) -> None:
 
 def _with_shipped_config(args: list[str]) -> list[str]:
     """Replaces the name of a config that is no file here by the shipped one of that name."""
-    from latentkit.cli.configs import config_names, find_config
+    from latentkit.shipped import config_names, find_config
 
     if not any(arg.startswith(("--", "-c")) for arg in args):
         raise ValueError(
@@ -142,12 +142,15 @@ def _plain(message: str) -> str:
 
 
 def _help() -> str:
+    from latentkit.shipped import model_names
+
     lines = ["usage: latentkit COMMAND [options]   (latentkit COMMAND --help says more)", ""]
     lines += ["train (from a config, by LightningCLI):"]
     lines += [f"  {name:<12} {text}" for name, text in _TRAINING.items()]
     lines += [
         "",
-        "use a trained model (a model file, a run folder, a .ckpt or package.module:factory):",
+        "use a trained model (a file, a run folder, a .ckpt, package.module:factory, or shipped:",
+        f"{', '.join(model_names())}):",
     ]
     for name, verb in _VERBS.items():
         summary = (verb.__doc__ or "").strip().splitlines()[0]

@@ -46,7 +46,7 @@ def _data() -> str:
 
 def _train(name: str, data: str, folder: Path, common: Common) -> str:
     """Fits one config, shortened to the demo's time, and gives the run's folder."""
-    from latentkit.cli.configs import find_config
+    from latentkit.shipped import find_config
 
     config, runs = find_config(f"{name}_{data}.yaml"), folder / "runs"
     before = set((runs / config.stem).glob("version_*"))

@@ -18,6 +18,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 import latentkit
+from latentkit.shipped import find_model, model_names
 from latentkit.store.files import atomic, plain
 from latentkit.store.imports import imported
 
@@ -97,8 +98,9 @@ def load(
 
     Args:
         source: a model file; a run folder (its model file, else its last checkpoint); a Lightning
-            `.ckpt`; or `package.module:factory`, a callable without arguments that returns an
-            object with `encode` and/or `decode`.
+            `.ckpt`; `package.module:factory`, a callable without arguments that returns an
+            object with `encode` and/or `decode`; or the name of a shipped model ("vae_mnist"),
+            where no file or folder has that name.
         device: where to put it.
         model: a module to fill with the file's weights, instead of building the class it names.
         trust: name of one more package whose classes the file may build. Building a class runs
@@ -158,6 +160,8 @@ def _read(source: str | Path, *, weights: bool = True) -> tuple[dict[str, Any], 
 
 
 def _locate(path: Path) -> Path:
+    if not path.exists() and path.name == str(path):
+        path = find_model(path.name) or path
     if path.is_dir():
         for name in (MODEL_FILE, CHECKPOINT_FILE):
             if (path / name).is_file():
@@ -167,8 +171,8 @@ def _locate(path: Path) -> Path:
         )
     if not path.is_file():
         raise ValueError(
-            f"no model at {path}: expected a model file, a run folder, a .ckpt "
-            "or package.module:factory"
+            f"no model at {path}: expected a model file, a run folder, a .ckpt, "
+            f"package.module:factory or a shipped model ({', '.join(model_names())})"
         )
     if path.suffix not in {".safetensors", ".ckpt"}:
         raise ValueError(f"expected a model file ending in .safetensors or .ckpt, got {path}")
