@@ -14,7 +14,7 @@ from latentkit.latent.inversion import Inversion
 from latentkit.latent.render import decode_path
 from latentkit.metrics.reconstruction import psnr
 from latentkit.store import Directions, load_directions
-from latentkit.views.figures import enlarged, grid
+from latentkit.views.pixels import enlarged, grid
 from latentkit.views.sheets import sheet
 
 _FRAMES = 25  # of the animation, one way

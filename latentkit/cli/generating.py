@@ -41,7 +41,7 @@ def sample(  # noqa: PLR0913  (one parameter an option)
     from latentkit.cli.results import Results
     from latentkit.cli.sampling import check_sampler, draw, draw_truncated
     from latentkit.cli.sources import at_least, open_source
-    from latentkit.views.figures import grid
+    from latentkit.views.pixels import grid
 
     at_least(1, count=count, columns=columns)
     results, source = Results("sample", common), open_source(model, common, data)
@@ -80,7 +80,7 @@ def reconstruct(
     from latentkit.cli.results import Results
     from latentkit.cli.sources import at_least, open_source
     from latentkit.metrics.reconstruction import mse, psnr
-    from latentkit.views.figures import alternate, grid
+    from latentkit.views.pixels import alternate, grid
 
     at_least(1, count=count)
     results, source = Results("reconstruct", common), open_source(model, common, data)

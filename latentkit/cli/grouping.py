@@ -95,7 +95,7 @@ def augment(
     from latentkit.cli.augmenting import arrays_of, make, training_latents
     from latentkit.cli.results import Results
     from latentkit.cli.sources import at_least, open_source
-    from latentkit.views.figures import grid
+    from latentkit.views.pixels import grid
 
     at_least(1, per_class=per_class, limit=limit)
     results, source = Results("augment", common, (".npz",)), open_source(model, common, data)

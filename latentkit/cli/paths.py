@@ -18,7 +18,8 @@ from latentkit.latent.interpolate import lerp, matched, mixed, slerp, through
 from latentkit.latent.render import decode_path
 from latentkit.metrics.geometry import energy, gain, path_length
 from latentkit.priors import Gaussian, GaussianOneHot, Uniform
-from latentkit.views.figures import enlarged, grid, labelled_rows
+from latentkit.views.figures import labelled_rows
+from latentkit.views.pixels import enlarged, grid
 
 _FINER = 8  # points that measure a leg's speed, for each one that is drawn
 _CURVES = {"piecewise": {"lerp", "slerp", "matched", "geodesic"}, "spline": {"lerp", "matched"}}

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -14,7 +13,10 @@ from latentkit.cli import video
 from latentkit.cli.parser import Common
 from latentkit.cli.sources import Source
 from latentkit.store import atomic, versions, write_json
-from latentkit.views.figures import enlarged, to_pil
+from latentkit.views.pixels import enlarged, to_pil
+
+if TYPE_CHECKING:  # a verb that draws no axes does without it
+    from matplotlib.figure import Figure
 
 FIGURE = (".png", ".svg", ".pdf")
 """Endings of a picture that is drawn, not made of pixels alone."""
@@ -66,7 +68,7 @@ class Results:
         """Writes an image (C, H, W) in [0, 1], a small one with its pixels enlarged."""
         self._save(to_pil(enlarged(grid)), path or self.main)
 
-    def figure(self, figure: Figure, path: Path | None = None) -> None:
+    def figure(self, figure: "Figure", path: Path | None = None) -> None:
         """Writes a matplotlib figure, without the date."""
         path = path or self.main
         dates = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,9 +16,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from latentkit import store
-from latentkit.cli.parser import Common
-from latentkit.data.base import ImageData, Split
-from latentkit.data.mnist5k import MNIST5k
+from latentkit.cli.parser import Common, Split
+
+if TYPE_CHECKING:  # Lightning: a second that verbs without data do not need
+    from latentkit.data.base import ImageData
 
 BATCH = 256  # images or latents in one call of a network
 
@@ -47,7 +48,7 @@ class Source:
         return store.fingerprint(self.model)
 
     @cached_property
-    def data(self) -> ImageData:
+    def data(self) -> "ImageData":
         """The data set, whose images have the shape the model takes."""
         data = open_data(self.data_name, self.about, self.image_shape)
         if self.image_shape is not None and data.image_shape != self.image_shape:
@@ -55,6 +56,8 @@ class Source:
                 f"expected images of shape {self.image_shape} for {self.name}, "
                 f"the data has {data.image_shape}"
             )
+        from latentkit.data.mnist5k import MNIST5k
+
         trained = (self.about.get("data") or {}).get("init_args", {}).get("dataset", "")
         if isinstance(data, MNIST5k) and str(trained).endswith(".MNIST"):
             raise ValueError(
@@ -169,7 +172,7 @@ def usable_device(common: Common) -> torch.device:
 
 def open_data(
     spec: str | None, about: Mapping[str, Any], shape: tuple[int, ...] | None = None
-) -> ImageData:
+) -> "ImageData":
     """Builds a data set.
 
     Args:
@@ -221,8 +224,10 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     return found
 
 
-def _build_data(config: Mapping[str, Any], *, own: bool) -> ImageData:
+def _build_data(config: Mapping[str, Any], *, own: bool) -> "ImageData":
     """Builds a data module; `own` refuses classes that are not latentkit's."""
+    from latentkit.data.base import ImageData
+
     path = str(config["class_path"])
     module, _, name = path.rpartition(".")
     if not module:

@@ -108,7 +108,7 @@ def mix(
     from latentkit.cli.mixing import mixed_images
     from latentkit.cli.results import Results
     from latentkit.cli.sources import at_least, open_source
-    from latentkit.views.figures import grid, with_parents
+    from latentkit.views.pixels import grid, with_parents
 
     at_least(1, rows=rows, columns=columns)
     results, source = Results("mix", common), open_source(model, common, data)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from latentkit.views.figures import check_picture
+from latentkit.views.pixels import check_picture
 
 _QUESTIONS = {
     "effect": "effect: what the\ngenerator changes",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from latentkit.views.figures import check_picture, grid
+from latentkit.views.pixels import check_picture, grid
 
 _CELL = 1.15  # inches of an image
 _GAP = 2  # pixels between images

@@ -11,8 +11,9 @@ from latentkit.latent.interpolate import lerp, matched
 from latentkit.latent.render import decode_path
 from latentkit.priors import Gaussian, GaussianOneHot, Uniform
 from latentkit.training.base import Training
-from latentkit.views.figures import alternate, check_picture, coloured, grid, rendered
+from latentkit.views.figures import coloured, rendered
 from latentkit.views.panel import Panel, drawn, inputs
+from latentkit.views.pixels import alternate, check_picture, grid
 from latentkit.views.sheets import sheet
 
 ERROR = 0.5

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from latentkit.latent.cluster import Clustering
-from latentkit.views.figures import grid, to_pil
 from latentkit.views.labels import label_name
+from latentkit.views.pixels import grid, to_pil
 
 MOST_POINTS = 5000
 """Images that a page can hold the map of, within its size and a minute of t-SNE."""
