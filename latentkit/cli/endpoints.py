@@ -10,7 +10,6 @@ from torch import Tensor
 
 from latentkit.cli.sources import Source
 from latentkit.data.pixels import resize, to_channels, unit
-from latentkit.latent.cluster import kmeans
 from latentkit.priors import GaussianOneHot
 
 _FOR_CENTRES = 5000  # training images that `cluster:` looks at
@@ -83,6 +82,8 @@ def _centre(source: Source, number: int, seed: int) -> Tensor:
         _check_cluster(number, prior.classes)
         code = torch.nn.functional.one_hot(torch.tensor([number]), prior.classes).float()
         return torch.cat([torch.zeros(1, prior.continuous), code], dim=1)
+    from latentkit.latent.cluster import kmeans  # scikit-learn: slow to import, for this alone
+
     count = len(source.data.class_names) or 10
     _check_cluster(number, count)
     latents = source.encode(source.sample("train", _FOR_CENTRES, seed)[0])

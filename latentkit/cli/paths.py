@@ -18,7 +18,6 @@ from latentkit.latent.interpolate import lerp, matched, mixed, slerp, through
 from latentkit.latent.render import decode_path
 from latentkit.metrics.geometry import energy, gain, path_length
 from latentkit.priors import Gaussian, GaussianOneHot, Uniform
-from latentkit.views.figures import labelled_rows
 from latentkit.views.pixels import enlarged, grid
 
 _FINER = 8  # points that measure a leg's speed, for each one that is drawn
@@ -134,6 +133,8 @@ def draw(results: Results, rows: Mapping[str, Tensor], loop: bool) -> None:
     images = torch.stack([*rows.values()], dim=1)  # (T, M, C, H, W)
     picture = results.drawn
     if len(rows) > 1 or picture.suffix != ".png":
+        from latentkit.views.figures import labelled_rows  # matplotlib, for this alone
+
         results.figure(labelled_rows(rows), picture)
         frames = [enlarged(grid(several, len(several)), 512) for several in images]
     else:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 _CHUNK = 2**24  # counts held at a time
@@ -134,6 +133,8 @@ def share_interval(values: Tensor) -> tuple[float, float]:
     >>> [round(end, 2) for end in share_interval(torch.ones(10))]
     [0.72, 1.0]
     """
+    from scipy.stats import binomtest  # slow to import, and every verb that measures is here
+
     found = binomtest(int(values.sum()), len(values)).proportion_ci(method="wilson")
     return float(found.low), float(found.high)
 
