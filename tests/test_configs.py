@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 import latentkit
 from latentkit.cli import main
@@ -49,6 +50,11 @@ def write_stand_in(data, shape):
         for part in ("train", "t10k"):
             write_idx(folder / f"{part}-images-idx3-ubyte", pixels(28, 28))
             write_idx(folder / f"{part}-labels-idx1-ubyte", labels)
+    if kind == "Images":
+        for k, image in enumerate(pixels(height, width, channels)):
+            path = Path(settings["root"]) / f"class {k % 3}" / f"{k}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
     if kind == "Arrays":
         Path(settings["path"]).parent.mkdir(parents=True, exist_ok=True)
         arrays = {settings.get("images", "x"): pixels(height, width, channels)}
