@@ -101,6 +101,11 @@ class Quality(pl.Callback):
         """The feature space; none where the one that nobody asked for cannot be had."""
         try:
             name = self.features or "classifier"
+            if name == "classifier":
+                rank_zero_info(
+                    "quality: first trains a classifier, in whose features images are compared, "
+                    "within a minute (--quality.every 0 leaves it out)"
+                )
             return named_space(name, data, module.device, module.seed)
         except ValueError as error:
             if self.features:
