@@ -10,6 +10,7 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -155,9 +156,11 @@ class _Swapped:
     def check_use(self) -> None:
         """Whether the score depends on what the layer returns, or a ValueError.
 
-        It does so even where it is multiplied by zero: not a number stays one.
+        Not a number goes through a multiplication by zero, and the infinities through a rectifier
+        written as a comparison, which is all that lies behind a layer whose channels are dead.
         """
-        if not self._matters(lambda given: torch.full_like(given, torch.nan)):
+        extremes = (torch.nan, torch.inf, -torch.inf)
+        if not any(self._matters(partial(torch.full_like, fill_value=v)) for v in extremes):
             raise ValueError(
                 f"expected a score that depends on what layer {self.layer!r} returns, got one that"
                 " does not; the layer may come after what is scored, or work in place with what it"
