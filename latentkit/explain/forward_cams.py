@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from latentkit.explain.heatmap import Heatmap, named, unit_range
+from latentkit.explain.heatmap import Heatmap, name_of, unit_range
 from latentkit.explain.hooks import borrowed, normal, values, watched, works_in_place
 from latentkit.explain.lookup import choose, find, substitute
 from latentkit.explain.weighing import check_space, combine
@@ -61,7 +61,7 @@ def score_cam(
         found = _each(of_what_is_left, activation.movedim(1, 0), x.numel()).T
     weights = found.softmax(1)
     maps, noise = combine(activation, weights, weights * found.abs())
-    return Heatmap(maps.float(), name, "score-cam", noise.float(), named(score))
+    return Heatmap(maps.float(), name, "score-cam", noise.float(), name_of(score))
 
 
 def ablation_cam(
@@ -97,7 +97,7 @@ def ablation_cam(
             swapped.check_use()
     weights = (found[:1] - found[1:]).T
     maps, noise = combine(activation, weights, found[:1].T.abs().expand_as(weights))
-    return Heatmap(maps.float(), name, "ablation-cam", noise.float(), named(score))
+    return Heatmap(maps.float(), name, "ablation-cam", noise.float(), name_of(score))
 
 
 @dataclass(frozen=True)
