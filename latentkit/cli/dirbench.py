@@ -23,7 +23,7 @@ from latentkit.explain.readings import (
     ENCODER,
     Reading,
     controls,
-    randomised,
+    stages,
 )
 from latentkit.views.bench import retrieval_chart
 
@@ -119,11 +119,11 @@ def _cascade(case: Case) -> dict[str, dict[str, dict[str, float]]]:
     Guided backpropagation is known to fail the second (Adebayo et al., NeurIPS 2018): it shows the
     image.
     """
-    truths, stages = case.effects(), randomised(case).items()
+    truths, layers = case.effects(), stages(case)
     found: dict[str, dict[str, dict[str, float]]] = {}
     for name in tqdm(_CASCADED, desc="random weights", leave=False, disable=None):
         trained, found[name] = ENCODER[name](case).abs().flatten(0, 1), {}
-        for layer, fresh in stages:
+        for layer, fresh in layers.items():
             maps = ENCODER[name](fresh)
             alike = spearman(trained, maps.abs().flatten(0, 1)).mean()
             won = score_maps(maps, truths)["retrieval"].mean

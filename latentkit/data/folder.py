@@ -101,7 +101,9 @@ class Images(ImageData):
 def _find_parts(root: Path) -> dict[str, list[tuple[Path, str]]]:
     """Files and their classes, by the part they belong to."""
     if not root.is_dir():
-        raise ValueError(f"expected root to be a folder of images, got {root}, which is not a folder")
+        raise ValueError(
+            f"expected root to be a folder of images, got {root}, which is not a folder"
+        )
     folders = {folder.name for folder in _visible(root) if folder.is_dir()}
     if "train" in folders and folders <= set(_PARTS):
         return {part: _find(root / part) for part in _PARTS if part in folders}
