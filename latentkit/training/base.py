@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -11,7 +11,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, distributed, nn
 
 from latentkit.data.batches import process
-from latentkit.protocols import Part
+from latentkit.protocols import Explainable, Part
 from latentkit.store import checkpoint_entry, describe
 from latentkit.training.reading import awaited, reported
 
@@ -141,8 +141,7 @@ class Training(pl.LightningModule, ABC):
 
     def explainable(self) -> Mapping[str, Part]:
         """The model's networks, for explanation."""
-        parts: Mapping[str, Part] = self.portable().explainable()  # type: ignore[operator]
-        return parts
+        return cast("Explainable", self.portable()).explainable()
 
     @abstractmethod
     def portable(self) -> nn.Module:

@@ -11,6 +11,7 @@ from latentkit.losses.attention import attention_maps, attention_overlap
 from latentkit.losses.elbo import free_bits, kl_to_standard_normal, reparameterise
 from latentkit.metrics.reconstruction import psnr
 from latentkit.models.vae import VAE
+from latentkit.protocols import Prior
 from latentkit.training.alarms import active_units
 from latentkit.training.base import Training, adam
 
@@ -62,7 +63,7 @@ class VAETraining(Training):
         self._means: list[Tensor] = []
 
     @property
-    def prior(self) -> object:
+    def prior(self) -> Prior:
         """The model's prior."""
         return self.model.prior
 
