@@ -17,7 +17,6 @@ from latentkit.latent.interpolate import Interpolation, mixed, slerp
 from latentkit.latent.perturb import along, gaussian, jitter
 from latentkit.latent.training_set import Augmented, TrainLatents
 from latentkit.priors import GaussianOneHot
-from latentkit.store import load_directions
 
 _ITERATIONS = 50  # of a geodesic, one point of which is used
 
@@ -126,8 +125,7 @@ def _along(
     path, strength = options
     if not strength > 0:
         raise ValueError(f"expected --strength above 0, got {strength}")
-    found = load_directions(path)
-    found.check(source.fingerprint)
+    found = source.directions(path)
     vector = found.vectors[0]
     far = strength * (train.flat @ vector.flatten().to(train.flat)).std().item()
     new = _kept(source, along(train, per_class, vector, (-far, far), generator))

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
@@ -32,10 +31,7 @@ def find(
     if method != "encoder":
         with stage(f"clusters by {method}"):
             return fitted(method, count, seed)(latents).labels
-    source.require("cluster")
-    with torch.no_grad():
-        batches = torch.split(images, 256)
-        return torch.cat([source.model.cluster(x.to(source.device)).cpu() for x in batches])
+    return source.map("cluster", images)
 
 
 def fitted(method: str, count: int, seed: int) -> Callable[[Tensor], Clustering]:
@@ -105,7 +101,6 @@ def agreement(labels: Tensor, clusters: Tensor) -> dict[str, float]:
     return {"acc": accuracy(*pair), "purity": purity(*pair), "nmi": nmi(*pair), "ari": ari(*pair)}
 
 
-@torch.no_grad()
 def drawn(source: Source, images: Tensor, latents: Tensor, method: str) -> tuple[Tensor, str]:
     """The points (N, D) that show the clusters, and their name.
 
@@ -114,8 +109,7 @@ def drawn(source: Source, images: Tensor, latents: Tensor, method: str) -> tuple
     """
     if method != "encoder" or not hasattr(source.model, "features"):
         return latents, "latents"
-    some = torch.split(images[:_FOR_MAP], 256)
-    return torch.cat([source.model.features(x.to(source.device)).cpu() for x in some]), "features"
+    return source.map("features", images[:_FOR_MAP]), "features"
 
 
 def flat_map(latents: Tensor, clusters: Tensor, title: str, what: str = "latents") -> Figure:

@@ -5,10 +5,9 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from latentkit.cli.cases import Subject
-from latentkit.cli.progress import bar
+from latentkit.cli.progress import bar, watched
 from latentkit.cli.results import Results
 from latentkit.cli.sources import Source
 from latentkit.explain.agreement import spearman
@@ -108,7 +107,7 @@ def _judge(subject: Subject, subjects: list[Subject]) -> Judge | None:
 def _rows(case: Case, readings: Mapping[str, Reading]) -> Rows:
     known = CEILING if case.scenes is not None else {}
     chosen = {**readings, **controls(readings), **known}
-    return bench(case, chosen, lambda n: tqdm(n, desc="readings", leave=False, disable=None))
+    return bench(case, chosen, bar("readings"))
 
 
 def _cascade(case: Case) -> dict[str, dict[str, dict[str, float]]]:
@@ -121,7 +120,7 @@ def _cascade(case: Case) -> dict[str, dict[str, dict[str, float]]]:
     """
     truths, stages = case.effects(), randomised(case).items()
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for name in tqdm(_CASCADED, desc="random weights", leave=False, disable=None):
+    for name in watched(_CASCADED, "random weights"):
         trained, found[name] = ENCODER[name](case).abs().flatten(0, 1), {}
         for layer, fresh in stages:
             maps = ENCODER[name](fresh)

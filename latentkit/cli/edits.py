@@ -13,7 +13,7 @@ from latentkit.latent.editing import sweep
 from latentkit.latent.inversion import Inversion
 from latentkit.latent.render import decode_path
 from latentkit.metrics.reconstruction import psnr
-from latentkit.store import Directions, load_directions
+from latentkit.store import Directions
 from latentkit.views.figures import enlarged, grid
 from latentkit.views.sheets import sheet
 
@@ -48,8 +48,7 @@ class Direction:
 
 def open_direction(path: str, name: str | None, source: Source) -> Direction:
     """Reads one direction; refuses those of another model or another space."""
-    found = load_directions(path)
-    found.check(source.fingerprint)
+    found = source.directions(path)
     if name is not None and name not in found.names:
         raise ValueError(f"no direction {name!r} in {path}: expected one of {list(found.names)}")
     k = found.names.index(name) if name is not None else 0

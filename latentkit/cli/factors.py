@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from latentkit.cli.progress import watched
 from latentkit.cli.sources import BATCH, Source
 from latentkit.data.shapes import Shapes
 from latentkit.data.shapes_render import FACTORS, render, sample_factors, shape_index
@@ -47,7 +48,7 @@ def disentanglement(
 
 
 def _dci(latents: Tensor, factors: Tensor, seed: int) -> dict[str, float]:
-    columns = tqdm(range(len(FACTORS)), desc="DCI", leave=False, disable=None)
+    columns = watched(range(len(FACTORS)), "DCI")
     found = [importance(latents, factors[:, j], j == _SHAPE, seed) for j in columns]
     numbers = {"dci_informativeness": sum(score for _, score in found) / len(found)}
     table = torch.stack([weights for weights, _ in found], dim=1)

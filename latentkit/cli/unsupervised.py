@@ -22,7 +22,7 @@ Found = tuple[Tensor, list[str], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Search:
+class Wanted:
     """What to look for.
 
     Attributes:
@@ -57,7 +57,7 @@ EXACT = {
 """Why there is no cone."""
 
 
-def unsupervised(source: Source, wanted: Search, latents: Tensor, seed: int) -> Found:
+def unsupervised(source: Source, wanted: Wanted, latents: Tensor, seed: int) -> Found:
     """Directions (K, D) of latents (N, *Z), flattened."""
     count, flat = wanted.count, latents.flatten(1)
     if wanted.method == "pca":
@@ -77,7 +77,7 @@ def unsupervised(source: Source, wanted: Search, latents: Tensor, seed: int) -> 
     return _of_weights(source, wanted, latents[:1].to(source.device), seed)
 
 
-def _of_weights(source: Source, wanted: Search, latent: Tensor, seed: int) -> Found:
+def _of_weights(source: Source, wanted: Wanted, latent: Tensor, seed: int) -> Found:
     """What the networks do around one latent (1, *Z)."""
     count, point = wanted.count, latent.flatten(1)
 

@@ -11,6 +11,23 @@ from torch.utils.data import Dataset
 from latentkit.data.pixels import unit
 
 
+def random_rows(total: int, n: int | None, seed: int) -> Tensor:
+    """Chooses images at random, always the same for one seed.
+
+    Args:
+        total: N, how many there are.
+        n: how many to choose; None for all.
+        seed: of the choice.
+
+    Returns:
+        (n,) int64 different row numbers below N, ascending; all of them where n is no fewer.
+    """
+    if n is None or n >= total:
+        return torch.arange(total)
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    return order[:n].sort().values
+
+
 class ImageSet(Dataset[tuple[Tensor, Tensor]], ABC):
     """Images with labels, indexed by batch.
 

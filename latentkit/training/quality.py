@@ -8,6 +8,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from latentkit.data.base import ImageData, Split
+from latentkit.data.images import random_rows
 from latentkit.metrics.generated import compared
 from latentkit.metrics.reconstruction import WINDOW, ssim
 from latentkit.store import write_json
@@ -165,5 +166,4 @@ class Quality(pl.Callback):
 def _drawn(data: ImageData, split: Split, n: int, seed: int) -> Tensor:
     """`n` random images of a split, or all if there are fewer: (n, C, *S)."""
     chosen = data.split(split)
-    order = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(seed))
-    return chosen[order[:n].sort().values][0]
+    return chosen[random_rows(len(chosen), n, seed)][0]

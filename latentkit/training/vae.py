@@ -9,10 +9,10 @@ from torch.optim import Optimizer
 
 from latentkit.losses.attention import attention_maps, attention_overlap
 from latentkit.losses.elbo import free_bits, kl_to_standard_normal, reparameterise
+from latentkit.metrics.likelihood import active_units
 from latentkit.metrics.reconstruction import psnr
 from latentkit.models.vae import VAE
 from latentkit.protocols import Prior
-from latentkit.training.alarms import active_units
 from latentkit.training.base import Training, adam
 
 
@@ -131,8 +131,9 @@ class VAETraining(Training):
         self._means.append(mean)
 
     def _log_active(self, stage: str) -> None:
-        active = active_units(self.gathered(self._means, stage))
-        self.log(f"{stage}/active_units", active.float(), sync_dist=True)
+        means = self.gathered(self._means, stage).float()
+        active = active_units(means) if len(means) > 1 else 0  # of one image none varies
+        self.log(f"{stage}/active_units", float(active), sync_dist=True)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Logs the bound, and the reconstruction's PSNR in decibels, on held-out images."""
