@@ -22,7 +22,11 @@ _ITERATIONS = 50  # of a geodesic, one point of which is used
 
 
 def training_latents(source: Source, limit: int | None) -> TrainLatents:
-    """The first latents of the training split; the numbers after it, and theirs, are held out."""
+    """The first latents of the training split; the numbers after it, and theirs, are held out.
+
+    Raises:
+        ValueError: an image of the training split has no label.
+    """
     splits = source.data.splits
     images, labels = source.images("train", limit)
     if (labels < 0).any():
@@ -61,6 +65,10 @@ def make(
         per_class: new latents of each class.
         options: the user's `--directions` and `--strength`.
         seed: of all choices.
+
+    Raises:
+        ValueError: an option is given that the method does not take, or lacks one that it needs, or
+            the latents do not allow it.
     """
     path, strength = options
     generator = torch.Generator().manual_seed(seed)

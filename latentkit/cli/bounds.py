@@ -23,7 +23,8 @@ def bounds(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Numbers and settings: the evidence lower bound, its KL, and the tighter bound of K samples.
 
-    The plain bound is of all images; beside the tighter one stands that of its own images.
+    The plain bound is of all images (N, C, *S); beside the tighter one stands that of its own
+    images. All are in nats.
     """
     generator = torch.Generator(source.device).manual_seed(seed)
     nll, kl, means = [], [], []

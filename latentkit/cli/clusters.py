@@ -35,7 +35,7 @@ def find(
 
 
 def fitted(method: str, count: int, seed: int) -> Callable[[Tensor], Clustering]:
-    """What finds `count` clusters, or for hdbscan such of `count` latents or more."""
+    """What finds `count` clusters of latents (N, D), or for hdbscan such of so many or more."""
     fits: dict[str, Callable[[Tensor], Clustering]] = {
         "kmeans": lambda z: kmeans(z, count, seed),
         "gmm": lambda z: gmm(z, count, seed),
@@ -53,6 +53,10 @@ def number(
 
     Of latents (N, D): what the user said, or the number of classes, or what a criterion likes best.
     For hdbscan, which finds the number itself, the least size of a cluster.
+
+    Raises:
+        ValueError: a number is given to a method that finds it itself, or there are too few latents
+            to choose it by.
     """
     if method in {"hdbscan", "encoder"}:
         if clusters is not None:
@@ -93,7 +97,7 @@ def quality(latents: Tensor, found: Tensor, method: str, count: int, seed: int) 
 
 
 def agreement(labels: Tensor, clusters: Tensor) -> dict[str, float]:
-    """ACC, purity, NMI and ARI over the labelled images; empty if there are none."""
+    """ACC, purity, NMI and ARI of labels (N,) and clusters (N,); empty if all labels are -1."""
     known = labels >= 0
     if not known.any():
         return {}

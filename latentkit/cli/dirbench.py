@@ -62,7 +62,11 @@ def _train(oracle: Oracle, module: torch.nn.Module, steps: int, seed: int, words
 
 
 def bench_models(results: Results, sources: list[Source], images: int, steps: int) -> None:
-    """Scores the readings of every network of every model; the next model with factors judges."""
+    """Scores the readings of every network of every model; the next model with factors judges.
+
+    Raises:
+        ValueError: two models are one, or a model cannot be looked into.
+    """
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
         raise ValueError(f"expected different models, got {', '.join(names)}")

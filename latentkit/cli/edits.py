@@ -94,7 +94,11 @@ class Edited:
 
 
 def edit_images(source: Source, z: Tensor, direction: Direction, strengths: list[float]) -> Edited:
-    """Moves latents (N, *Z) on the CPU by every strength, and decodes them."""
+    """Moves latents (N, *Z) on the CPU by every strength, and decodes them.
+
+    Raises:
+        ValueError: all strengths are 0, or the direction is not of the latents' shape.
+    """
     if not any(strengths):
         raise ValueError(f"expected --strengths with one that is not 0, got {strengths}")
     if direction.vector.shape != z.shape[1:]:
@@ -135,7 +139,15 @@ def write_edit(
     given: tuple[Tensor, list[str], Inversion],
     edited: Edited,
 ) -> None:
-    """Writes the sheet, the animation, the latents and the numbers."""
+    """Writes the sheet, the animation, the latents and the numbers.
+
+    Args:
+        results: where to.
+        source: the model.
+        direction: along which the images were moved.
+        given: the originals (N, C, *S), their N names, and how their latents were found.
+        edited: what became of them.
+    """
     originals, names, found = given
     columns = ["original", *(f"{s:+g}" if s else "0" for s in edited.strengths)]
     rows = torch.cat([originals[:, None], edited.images], dim=1)

@@ -26,7 +26,11 @@ _SHAPE = FACTORS.index("shape")  # a kind; all other factors are amounts
 def disentanglement(
     source: Source, data: Shapes, seed: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Numbers and settings, on fresh scenes: their factors are independent and uniform."""
+    """Numbers and settings, on fresh scenes: their factors are independent and uniform.
+
+    Raises:
+        ValueError: all latents are alike.
+    """
     represent = _Represent(source, data.size, _SCENES + 2 * _VOTES * _GROUP + 1000)
     factors = sample_factors(_SCENES, torch.Generator().manual_seed(seed))
     latents = represent(factors)

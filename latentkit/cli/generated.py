@@ -22,7 +22,15 @@ _STEP = 1e-4  # of the path length where there is no derivative, as in the paper
 def against_real(
     source: Source, space: Space, images: Tensor, samples: int | None, seed: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Numbers and settings: distances, shares and path length in the space's features."""
+    """Numbers and settings: distances, shares and path length in the space's features.
+
+    Args:
+        source: the model, with `decode` and a prior.
+        space: the features.
+        images: real ones, (N, C, *S).
+        samples: generated images; None for as many as real ones, at most 5,000.
+        seed: of everything random.
+    """
     count = samples or min(_MOST, len(images))
     settings: dict[str, Any] = {"generated_images": count, "real_images": min(count, len(images))}
     real = space.read(images[random_rows(len(images), count, seed)], source.device)

@@ -69,7 +69,7 @@ class Reader:
         return self._of(self.source.model, vectors)
 
     def controls(self, vectors: Tensor) -> list[dict[str, Tensor]]:
-        """The same of networks with random weights, where the model has any."""
+        """Maps (K, N, *S_layer) by question, of networks with random weights; one draw each."""
         numbers = watched(range(CONTROLS), "random weights")
         return [self._control(untrained(self.source.model, k), vectors) for k in numbers]
 

@@ -43,6 +43,9 @@ def measure(
         space: features to compare generated images in; None for no comparison.
         samples: number of generated images, and of posterior samples of the tighter bound.
         seed: of everything random.
+
+    Raises:
+        ValueError: the model offers nothing that can be measured.
     """
     model, parts = source.model, []
     if hasattr(model, "encode"):

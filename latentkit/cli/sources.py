@@ -153,13 +153,13 @@ class Source:
         return chosen[random_rows(len(chosen), n, seed)]
 
     def prior_sample(self, n: int, seed: int) -> Tensor:
-        """`n` latents of the model's prior, on the CPU."""
+        """`n` latents (n, *Z) of the model's prior, on the CPU."""
         self.require("prior")
         latents: Tensor = self.model.prior.sample(n, generator=torch.Generator().manual_seed(seed))
         return latents
 
     def latents(self, n: int, seed: int, split: Split = "test") -> Tensor:
-        """`n` latents to start from: of random images, or of the prior without an encoder.
+        """`n` latents (n, *Z) to start from: of random images, or of the prior without an encoder.
 
         Latents of real images come first, since a prior also holds places that no image is near.
         """

@@ -58,7 +58,12 @@ EXACT = {
 
 
 def unsupervised(source: Source, wanted: Wanted, latents: Tensor, seed: int) -> Found:
-    """Directions (K, D) of latents (N, *Z), flattened."""
+    """Directions (K, D) of latents (N, *Z), flattened.
+
+    Raises:
+        ValueError: the model lacks what the method needs, or has fewer directions than are asked
+            for.
+    """
     count, flat = wanted.count, latents.flatten(1)
     if wanted.method == "pca":
         if not hasattr(source.model, "encode"):

@@ -38,6 +38,9 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]], ABC):
     Attributes:
         labels: (N,) int64.
         attribute_values: (N, A) float32.
+
+    Raises:
+        ValueError: the labels are not (N,) int64, or the attributes not (N, A).
     """
 
     def __init__(self, labels: Tensor, attribute_values: Tensor | None = None) -> None:
@@ -93,6 +96,10 @@ class TensorImages(ImageSet):
         images: (N, C, H, W), uint8, or float32 in [0, 1].
         labels: (N,) int64, -1 where unlabelled.
         attribute_values: (N, A) floats, or None.
+
+    Raises:
+        ValueError: the images are not (N, C, H, W) uint8 or float32, or there is not one label for
+            each.
     """
 
     def __init__(

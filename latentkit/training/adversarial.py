@@ -99,7 +99,7 @@ class Adversarial(Training):
         return {"": "model.", "generator.": "ema.average."}
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:  # noqa: ARG002
-        """One discriminator step and, when it is due, one generator step on the same fakes."""
+        """Images (N, C, *S): a discriminator step and, when due, a generator step on its fakes."""
         real, noise = batch[0], self.noise()
         z = self._latents(len(real), noise)
         due = (int(self.iteration) + 1) % self.critic_steps == 0
@@ -125,7 +125,7 @@ class Adversarial(Training):
         self.note(values)
 
     def generator_step(self, loss: Tensor) -> None:
-        """Steps the second optimizer's networks, then the average of the generator."""
+        """Steps the second optimizer's networks on a scalar, then the average of the generator."""
         self._step(1, loss)
         self.ema.update(self.generator, int(self.iteration) // self.critic_steps)
 

@@ -48,7 +48,7 @@ class AutoencoderTraining(Training):
         return adam(self.model, self.lr, (0.9, 0.999))
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:  # noqa: ARG002
-        """One batch -> its loss."""
+        """One batch, images (N, C, *S) first -> its loss, a scalar."""
         loss = F.mse_loss(self.decode(self.encode(batch[0])), batch[0])
         self.report({"train/mse": loss}, prog_bar=True)
         self.iteration += 1

@@ -5,6 +5,8 @@ encoder share one optimizer and one loss: adversarial + beta_n * MSE(z_n) + beta
 An addition of our own, off by default: `consistency`.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,6 +19,7 @@ from latentkit.training.adversarial import Adversarial
 from latentkit.training.affine import random_affine
 from latentkit.training.base import adam, everyones
 from latentkit.training.consistency import Heads, adopt_clusters
+from latentkit.training.watch import data_of
 
 _FOR_CLUSTERS = 10_000  # training images (of each process) that K-means sees
 
@@ -97,7 +100,7 @@ class ClusterGANTraining(Adversarial):
 
     def on_fit_start(self) -> None:
         """Refuses a warm-up without the data module that it takes its clusters from."""
-        if not self.adopted and self.trainer.datamodule is None:  # type: ignore[attr-defined]
+        if not self.adopted and data_of(self.trainer) is None:
             raise ValueError(
                 "a warm-up needs the images again: give fit a LightningDataModule, not loaders"
             )
@@ -150,7 +153,8 @@ class ClusterGANTraining(Adversarial):
         """Starts the encoder's clusters from K-means on the features of training images."""
         encoder, seen = self.model.encoder.eval(), 0
         features = []
-        for x, _ in self.trainer.datamodule.train_dataloader():  # type: ignore[attr-defined]
+        data: Any = data_of(self.trainer)  # there is one: see on_fit_start
+        for x, _ in data.train_dataloader():
             features.append(encoder.features(x.to(self.device)).float())
             seen += len(x)
             if seen >= _FOR_CLUSTERS:

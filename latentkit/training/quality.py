@@ -16,7 +16,7 @@ from latentkit.training.base import Training
 from latentkit.training.classifier import has_classes, require_classes
 from latentkit.training.features import Space, named_space
 from latentkit.training.run import folder_of
-from latentkit.training.watch import boards, judged
+from latentkit.training.watch import boards, data_of, judged
 
 QUALITY_FILE = "quality.json"
 _FEWEST = 64  # images that are worth a number: the features are about as many
@@ -43,6 +43,9 @@ class Quality(pl.Callback):
             package.module:callable. None takes the classifier where there are labels, and
             otherwise compares nothing. The model's own encoder will not do: it changes all the
             time, so the numbers would not compare.
+
+    Raises:
+        ValueError: `every` is below 0, `count` below 64, or the features are the model's own.
     """
 
     def __init__(self, every: int = 1, count: int = 500, features: str | None = None) -> None:
@@ -84,7 +87,7 @@ class Quality(pl.Callback):
         Raises:
             ValueError: if it cannot be opened.
         """
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(trainer)
         wanted = self.every and trainer.enable_validation and not trainer.fast_dev_run  # type: ignore[attr-defined]
         if not wanted or not isinstance(data, ImageData) or not isinstance(pl_module, Training):
             return

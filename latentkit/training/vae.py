@@ -32,6 +32,9 @@ class VAETraining(Training):
             latent units have in common in the encoder's last feature map; the units are drawn anew
             in each iteration (Liu et al., CVPR 2020, arXiv 1911.07389). 0 for none; about 1 pulls
             small maps apart, and much more costs the latents their use.
+
+    Raises:
+        ValueError: attention disentanglement is below 0, or is asked of fewer than two units.
     """
 
     monitor = "val/negative_elbo"
@@ -105,7 +108,7 @@ class VAETraining(Training):
         return attention_overlap(maps[:, 0], maps[:, 1])
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:  # noqa: ARG002
-        """One batch -> its loss in nats per image."""
+        """One batch, images (N, C, *S) first -> its loss in nats per image, a scalar."""
         noise, weight = self.noise(), self.attention_disentanglement
         with returned(self._attentive_layer() if weight else None) as features:
             nll, kl, mean = self._bound(batch[0], noise)
