@@ -77,7 +77,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run_command(args: list[str]) -> None:
-    """Runs one command, letting its errors through."""
+    """Runs one command, letting its errors through.
+
+    Raises:
+        ValueError: there is no such command, or a training command has no config.
+    """
     if not args or args[0] in {"-h", "--help"}:
         print(_help())
     elif args[0] == "--version":

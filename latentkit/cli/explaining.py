@@ -49,7 +49,7 @@ def directions(  # noqa: PLR0913  (one parameter an option)
     from latentkit.cli.results import Results
     from latentkit.cli.search import find_directions
     from latentkit.cli.sources import at_least, open_source
-    from latentkit.cli.unsupervised import Search
+    from latentkit.cli.unsupervised import Wanted
     from latentkit.store import save_directions
 
     at_least(1, count=count, limit=limit)
@@ -65,7 +65,7 @@ def directions(  # noqa: PLR0913  (one parameter an option)
         raise ValueError(f"--normalize is for --method sefa, got {method}")
     results = Results("directions", common, (".safetensors",))
     source = open_source(model, common, data)
-    wanted = Search(
+    wanted = Wanted(
         method, count, limit, start, end, estimator, confound or "label", region, normalize
     )
     found = find_directions(source, wanted, common.seed, conditions)
@@ -125,8 +125,7 @@ def explain(  # noqa: PLR0913  (one parameter an option)
     from latentkit.cli.scored import explain_scores
     from latentkit.cli.search import find_directions
     from latentkit.cli.sources import at_least, open_source
-    from latentkit.cli.unsupervised import Search
-    from latentkit.store import load_directions
+    from latentkit.cli.unsupervised import Wanted
 
     at_least(1, images=images)
     if directions is not None and score is not None:
@@ -140,12 +139,11 @@ def explain(  # noqa: PLR0913  (one parameter an option)
         explain_scores(results, source, score, method or "hires-cam", layer, images)
         return
     if directions is not None:
-        found = load_directions(directions)
-        found.check(source.fingerprint)
+        found = source.directions(directions)
     else:
         way = "pca" if hasattr(source.model, "encode") else "jacobian"
         count = min(4, source.latents(1, common.seed)[0].numel())
-        found = find_directions(source, Search(way, count), common.seed)
+        found = find_directions(source, Wanted(way, count), common.seed)
     source.require("decode")
     z = source.latents(max(images, MEASURED), common.seed).to(source.device)
     reader = Reader(source, z, method or "pattern", layer, common.seed)

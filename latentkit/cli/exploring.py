@@ -17,7 +17,8 @@ from latentkit.cli.explaining import explain
 from latentkit.cli.generating import reconstruct, sample
 from latentkit.cli.parser import Common
 from latentkit.cli.progress import stage
-from latentkit.cli.sources import Source, open_source, random_rows, usable_device
+from latentkit.cli.sources import BATCH, Source, open_source, usable_device
+from latentkit.data.images import random_rows
 from latentkit.latent.cluster import Clustering, kmeans
 from latentkit.store import versions, write_json
 from latentkit.views.report.latent_map import MOST_POINTS, LatentMap, latent_map
@@ -144,7 +145,7 @@ def _verbs(
     model, name = source.model, source.name
     encodes, decodes = hasattr(model, "encode"), hasattr(model, "decode")
     found: dict[str, Callable[[Common], None]] = {}
-    if pictures and decodes and hasattr(model, "prior"):
+    if pictures and source.generates:
         found["sample"] = lambda c: sample(name, c, count=32, data=data)
     if pictures and encodes and decodes:
         found["reconstruct"] = lambda c: reconstruct(name, c, data=data, random=True)
@@ -183,7 +184,7 @@ def _clusters(
     if not hasattr(source.model, "cluster"):
         return kmeans(latents, count, seed), f"Clusters by K-means with {count} centres."
     with torch.no_grad():
-        parts = [source.model.code(x.to(source.device))[1] for x in torch.split(images, 256)]
+        parts = [source.model.code(x.to(source.device))[1] for x in torch.split(images, BATCH)]
     shares = torch.cat(parts).softmax(1).cpu()
     confidence, labels = shares.max(1)
     centres = torch.zeros(shares.shape[1], latents.shape[1])

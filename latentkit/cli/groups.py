@@ -44,6 +44,9 @@ def read_group(source: Source, name: str, limit: int) -> Group:
             whatever the case) or `without:skin tone` (not found in it); `attribute:smile=1`, `<` or
             `>`; or a folder.
         limit: images to look at, at most.
+
+    Raises:
+        ValueError: the name is none of these, or chooses no image.
     """
     kind, _, value = name.partition(":")
     if kind not in {"label", "name", "without", "attribute"} or not value:
@@ -104,10 +107,13 @@ def _digest(image: Tensor) -> bytes:
 
 
 def in_pairs(start: Group, end: Group) -> tuple[Tensor, Tensor]:
-    """Rows of start and of end, pair by pair: images whose keys are alike and alone in their group.
+    """Rows (P,) of start and of end, pair by pair: images whose keys are alike and found once.
 
     Names are alike but for the text that chose them: `waving hand: dark skin tone`, chosen by
     `name:: dark skin tone`, is the pair of `waving hand`. Files of folders have equal names.
+
+    Raises:
+        ValueError: the groups have no names to go by, or no name in common.
     """
     if not (start.keys and end.keys):
         raise ValueError(
@@ -126,7 +132,11 @@ def in_pairs(start: Group, end: Group) -> tuple[Tensor, Tensor]:
 
 
 def confounds(source: Source, start: Group, end: Group, confound: str) -> Strata:
-    """The value of a confound, `label` or `attribute:NAME`, for each image of two groups."""
+    """The value of a confound, `label` or `attribute:NAME`, for each image of two groups.
+
+    Raises:
+        ValueError: a group is a folder, or there is no such confound.
+    """
     if start.rows is None or end.rows is None:
         raise ValueError("--estimator balanced needs groups of training images, got a folder")
     kind, _, name = confound.partition(":")

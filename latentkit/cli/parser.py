@@ -132,9 +132,14 @@ def call(verb: Verb, name: str, args: list[str]) -> None:
     for parameter in inspect.signature(verb).parameters:
         kind = hints[parameter]
         if is_dataclass(kind):
-            given = {f.name: chosen[f.name] for f in _typed(kind)}
-            known = any(item.name == "options" for item in fields(kind))
-            values[parameter] = kind(**given, **({"options": chosen} if known else {}))  # type: ignore[operator]
+            values[parameter] = _built(kind, chosen)
         else:
             values[parameter] = chosen[parameter.rstrip("_")]
     verb(**values)
+
+
+def _built(kind: Any, chosen: dict[str, Any]) -> object:  # noqa: ANN401  (a dataclass)
+    """One that holds what was typed of it, and all that was typed where it wants to know."""
+    given = {item.name: chosen[item.name] for item in _typed(kind)}
+    wants_all = any(item.name == "options" for item in fields(kind))
+    return kind(**given, **({"options": chosen} if wants_all else {}))

@@ -37,6 +37,10 @@ class Images(ImageData):
         batch_size: images of a batch, per process.
         seed: of the order of the training batches.
         num_workers: processes that decode ahead, where images are not in memory.
+
+    Raises:
+        ValueError: `channels` is neither 1 nor 3, or `size` below 1; when it is loaded also if the
+            folder holds no images, or some that cannot be read or have no clear class.
     """
 
     def __init__(

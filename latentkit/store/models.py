@@ -78,6 +78,9 @@ def save(model: nn.Module, path: str | Path, about: Mapping[str, Any] | None = N
         model: keeps its constructor arguments as attributes of the same name.
         path: where to; must end in `.safetensors`.
         about: plain values: data config, input shape, config name, seed, scores.
+
+    Raises:
+        ValueError: the path does not end in .safetensors, or the model cannot say how it is built.
     """
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"expected a path ending in .safetensors, got {path}")

@@ -32,6 +32,9 @@ class Checkpoints(Checkpoint):
     Args:
         minutes: between checkpoints within an epoch; at its end there always is one. None is made
             at iterations that are logged or take no step, so set `log_every_n_steps` to 2 or more.
+
+    Raises:
+        ValueError: `minutes` is not above 0.
     """
 
     def __init__(self, minutes: float = 10.0) -> None:

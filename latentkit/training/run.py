@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 
 from latentkit.store import MODEL_FILE, save, write_json
 from latentkit.training.base import Training, arguments
+from latentkit.training.watch import data_of
 
 METRICS_FILE = "metrics.json"
 
@@ -107,7 +108,7 @@ def _scores(trainer: pl.Trainer) -> dict[str, float]:
 
 
 def _origin(trainer: pl.Trainer, module: Training) -> dict[str, Any]:
-    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    data = data_of(trainer)
     origin: dict[str, Any] = {"seed": module.seed, "training": arguments(module.hparams)}
     origin["objective"] = f"{type(module).__module__}.{type(module).__qualname__}"
     if trainer.loggers:

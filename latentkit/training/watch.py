@@ -1,4 +1,4 @@
-"""What callbacks that judge a model in training share."""
+"""What callbacks that look at a training share."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +26,12 @@ def judged(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator[None]:
     finally:
         for part, mode in modes.items():
             part.training = mode
+
+
+def data_of(trainer: pl.Trainer) -> pl.LightningDataModule | None:
+    """The data module of the run; None where loaders were given."""
+    data: pl.LightningDataModule | None = getattr(trainer, "datamodule", None)
+    return data
 
 
 def boards(trainer: pl.Trainer) -> Iterator[SummaryWriter]:

@@ -38,7 +38,7 @@ class AtlasRows:
 
 
 def limits_of(maps: Tensor) -> Limits:
-    """Limits that hold what is finite: around 0 if a value is negative, else from 0."""
+    """Limits that hold what is finite in maps (R, *S): around 0 if one is negative, else from 0."""
     finite = maps[maps.isfinite()]
     largest = float(finite.abs().max()) if len(finite) else 0.0
     largest = largest or 1.0

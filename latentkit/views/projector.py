@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from latentkit.explain.hooks import watched
 from latentkit.protocols import Part
 from latentkit.training.base import Training
+from latentkit.training.watch import data_of
 from latentkit.views.labels import label_name
 from latentkit.views.panel import HeldOut, Panel, drawn, inputs
 
@@ -38,6 +39,9 @@ class Projector(Panel):
         every: training images between writings; it is written at the end in any case, unless this
             is 0. The files grow by some megabytes each time.
         count: validation images, at most; and samples.
+
+    Raises:
+        ValueError: `every` is below 0, or `count` is not from 2 to 100,000.
     """
 
     def __init__(self, every: int = 10_000_000, count: int = 1000) -> None:
@@ -173,7 +177,7 @@ def _columns(
     images: Tensor,
     some: HeldOut,
 ) -> dict[str, list[str]]:
-    names = getattr(trainer.datamodule, "class_names", ())  # type: ignore[attr-defined]
+    names = getattr(data_of(trainer), "class_names", ())
     labels = [label_name(k, names) for k in some.labels.tolist()]
     columns = {"label": labels, "number": [str(k) for k in some.rows.tolist()]}
     if hasattr(model, "cluster"):

@@ -22,6 +22,9 @@ def sheet(
         columns: K names.
         title: of the picture.
         notes: lines below it, for the measured numbers.
+
+    Raises:
+        ValueError: there are not as many names as rows and columns, or the images cannot be drawn.
     """
     count, width = images.shape[:2]
     if len(rows) != count or len(columns) != width:
