@@ -64,8 +64,7 @@ def _temporary(path: Path) -> Iterator[Path]:
     try:
         with undisturbed():
             path.parent.mkdir(parents=True, exist_ok=True)
-            ends = {"prefix": f".{path.stem}-", "suffix": path.suffix}
-            handle, name = tempfile.mkstemp(dir=path.parent, **ends)
+            handle, name = tempfile.mkstemp(path.suffix, f".{path.stem}-", path.parent)
             os.close(handle)
             made.append(Path(name))
             _open_to_others(made[0])
@@ -122,7 +121,7 @@ def reason(error: OSError) -> str:
     """What happened, in the words of the operating system, and what to do."""
     said = (error.strerror or str(error)).lower()
     if error.errno in _FULL:
-        return f"{said}; make room, then try again"
+        return f"{said}; make room on that disk"
     if error.errno in _CLOSED:
         return f"{said}; choose a place that you may write to"
     if error.errno in _NO_FOLDER:
