@@ -55,6 +55,13 @@ _QUIET = (
 )
 
 
+_TALKERS = (
+    "pytorch_lightning.utilities.rank_zero",
+    "pytorch_lightning.trainer.connectors.signal_connector",
+    "lightning_fabric.utilities.seed",
+)
+
+
 class SaveConfig(SaveConfigCallback):
     """Writes the run's `config.yaml` whole or not at all."""
 
@@ -185,7 +192,7 @@ def run(args: list[str] | None) -> None:
     """Runs `fit`, `validate`, `test` or `predict` with these arguments (None: the process's)."""
     for message in _QUIET:
         warnings.filterwarnings("ignore", message)
-    for logger in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
+    for logger in _TALKERS:
         logging.getLogger(logger).addFilter(_wanted)
     strict = {"allow_abbrev": False, "exit_on_error": False}
     TrainingCLI(

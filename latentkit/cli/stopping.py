@@ -61,7 +61,7 @@ def stopped(stop: KeyboardInterrupt, args: list[str]) -> tuple[int, str]:
 def go_on(error: BaseException, args: list[str]) -> str:
     """How to go on with the training that the error ended; empty where it ended none."""
     run: Path | None = getattr(error, "run", None)
-    if run is None:
+    if run is None or args[0] != "fit":  # `demo` fits, too
         return ""
     words, skip = [], False
     for word in args:
