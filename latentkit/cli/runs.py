@@ -1,7 +1,6 @@
 """The folder of a training: a new one or the one that is resumed, and nobody else's meanwhile."""
 
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from latentkit.cli.checkpoints import saved
 from latentkit.cli.stopping import RunFailedError, Stopped
 from latentkit.store import alone, explained, reason, undisturbed
 from latentkit.training.run import folder_of
+from latentkit.training.watch import events_kept
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def told(folder: Path | None = None) -> Iterator[None]:
     Lightning makes an exit of Ctrl-C and of SIGTERM.
     """
     try:
-        with _lost_events():
+        with events_kept():
             yield
     except (SystemExit, KeyboardInterrupt) as end:
         by_hand = isinstance(end, KeyboardInterrupt) or isinstance(
@@ -99,27 +99,3 @@ def _said(error: OSError, folder: Path | None) -> str:
 
 def _resumable(folder: Path | None) -> Path | None:
     return folder if folder is not None and saved(folder) else None
-
-
-@contextmanager
-def _lost_events() -> Iterator[None]:
-    """Raises what TensorBoard's thread could not write, instead of a traceback on the console.
-
-    The next event raises it, too, but the last ones would be lost in silence.
-    """
-    lost: list[OSError] = []
-    before = threading.excepthook
-
-    def keep(thrown: threading.ExceptHookArgs) -> None:
-        if isinstance(thrown.exc_value, OSError):
-            lost.append(thrown.exc_value)
-        else:
-            before(thrown)
-
-    threading.excepthook = keep
-    try:
-        yield
-    finally:
-        threading.excepthook = before
-    if lost:
-        raise lost[0]

@@ -17,6 +17,18 @@ _CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 _NO_FOLDER = {errno.ENOTDIR, errno.EEXIST}
 
 
+class UnwrittenError(OSError):
+    """A file could not be written.
+
+    Attributes:
+        reason: why, and what to do.
+    """
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(f"cannot write {path}: {reason}")
+        self.reason = reason
+
+
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Gives a temporary name beside `path` to write to; renames it to `path` only on success.
@@ -25,7 +37,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         path: the final name. Its folder is made; its ending is kept on the temporary name.
 
     Raises:
-        OSError: it cannot be written; names the path and says what to do.
+        UnwrittenError: it cannot be written; names the path and says what to do.
     """
     path = Path(path)
     with explained(path), _temporary(path) as temporary:
@@ -44,7 +56,7 @@ def write_all(writers: Mapping[Path, Callable[[Path], object]]) -> None:
         writers: final name -> what writes to the name that it is given. All in one folder.
 
     Raises:
-        OSError: one cannot be written; names the path and says what to do.
+        UnwrittenError: one cannot be written; names the path and says what to do.
     """
     with ExitStack() as stack:
         written: dict[Path, Path] = {}
@@ -112,13 +124,13 @@ def explained(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None:  # explained already
-            raise
-        raise OSError(f"cannot write {path}: {reason(error)}") from error
+        raise UnwrittenError(path, reason(error)) from error
 
 
 def reason(error: OSError) -> str:
     """What happened, in the words of the operating system, and what to do."""
+    if isinstance(error, UnwrittenError):
+        return error.reason
     said = (error.strerror or str(error)).lower()
     if error.errno in _FULL:
         return f"{said}; make room on that disk"

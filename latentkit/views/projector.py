@@ -19,6 +19,7 @@ from latentkit.explain.hooks import watched
 from latentkit.protocols import Part
 from latentkit.store import explained, write_all
 from latentkit.training.base import Training
+from latentkit.training.watch import events_kept
 from latentkit.views.labels import label_name
 from latentkit.views.panel import HeldOut, Panel, drawn, inputs
 
@@ -99,8 +100,9 @@ def write_projector(
         "number": [str(k) for k in rows.tolist()],
     }
     write_space(folder, "latents", latents[rows], images[rows], columns, 0)
-    with explained(folder), SummaryWriter(str(folder)):
-        pass  # TensorBoard looks only into folders that hold an event file
+    if not any(Path(folder).glob("events.out.tfevents.*")):  # TensorBoard sees no folder without
+        with explained(folder), events_kept(), SummaryWriter(str(folder)):
+            pass
     return len(rows)
 
 
@@ -137,7 +139,7 @@ def write_space(
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix=".space-") as place:
-            with SummaryWriter(place) as board:
+            with events_kept(), SummaryWriter(place) as board:
                 board.add_embedding(
                     points.flatten(1),
                     metadata=rows,
