@@ -25,6 +25,7 @@ from latentkit.cli import (
     walking,
 )
 from latentkit.cli.parser import Verb, call, parser_of
+from latentkit.cli.stopping import go_on, stopped, terminable
 
 _TRAINING = {
     "fit": "Train a model from a config.",
@@ -60,18 +61,22 @@ def main(argv: list[str] | None = None) -> int:
         argv: the command and its options; None for those of the process.
 
     Returns:
-        The exit code: 0, or 2 after a user's mistake.
+        The exit code: 0, or 2 after a user's mistake, 130 after Ctrl-C, 143 after SIGTERM.
     """
     args = sys.argv[1:] if argv is None else list(argv)
     try:
         run_command(args)
-    except KeyboardInterrupt:
-        print("latentkit: stopped", file=sys.stderr)
-        return 130
+        sys.stdout.flush()
+    except KeyboardInterrupt as stop:
+        code, text = stopped(stop, args)
+        print(f"latentkit: {text}", file=sys.stderr)
+        return code
     except Exception as error:
         if os.environ.get("LATENTKIT_TRACEBACK") or not _is_mistake(error):
             raise
-        print(f"latentkit: error: {_plain(str(error))}", file=sys.stderr)
+        then = go_on(error, args)
+        text = _plain(_said(error)) + (f"; then {then}" if then else "")
+        print(f"latentkit: error: {text}", file=sys.stderr)
         return 2
     return 0
 
@@ -94,7 +99,8 @@ def run_command(args: list[str]) -> None:
     elif {"-h", "--help"} & set(args):
         parser_of(_VERBS[args[0]], args[0]).print_help()
     else:
-        call(_VERBS[args[0]], args[0], args[1:])
+        with terminable():
+            call(_VERBS[args[0]], args[0], args[1:])
 
 
 def _train(args: list[str]) -> None:
@@ -130,6 +136,14 @@ def _is_mistake(error: Exception) -> bool:
     """Whether the error is of a kind that this package and the parsers raise for wrong input."""
     from_lightning = type(error).__name__ == "MisconfigurationException"
     return from_lightning or isinstance(error, ValueError | TypeError | OSError | ArgumentError)
+
+
+def _said(error: Exception) -> str:
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    from latentkit.store import reason
+
+    return f"{error.filename or 'output'}: {reason(error)}"
 
 
 def _plain(message: str) -> str:

@@ -16,9 +16,12 @@ def demo(common: Common) -> None:
     Args:
         common: options of every verb.
     """
+    from latentkit.store import explained
+
     begun = time.perf_counter()
     folder = Path(common.out or "demo")
-    folder.mkdir(parents=True, exist_ok=True)
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     data = _data()
     runs = {name: _train(name, data, folder, common) for name in ("vae", "clustergan")}
     for command in _story(runs["vae"], runs["clustergan"], folder):

@@ -46,6 +46,8 @@ def directions(  # noqa: PLR0913  (one parameter an option)
         data: a data YAML, a folder of images or an .npz, instead of the model's own data.
         limit: training images to look at, at most.
     """
+    from functools import partial
+
     from latentkit.cli.results import Results
     from latentkit.cli.search import find_directions
     from latentkit.cli.sources import at_least, open_source
@@ -69,8 +71,7 @@ def directions(  # noqa: PLR0913  (one parameter an option)
         method, count, limit, start, end, estimator, confound or "label", region, normalize
     )
     found = find_directions(source, wanted, common.seed, conditions)
-    save_directions(found, results.main)
-    results.files.append(results.main.name)
+    results.add(results.main, partial(save_directions, found))
     numbers = {"directions": len(found.names), **found.provenance["numbers"]}
     numbers |= {"uncertainty": found.uncertainty} if found.uncertainty else {}
     results.finish(numbers, source, method=method, names=found.names)

@@ -4,8 +4,8 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -20,7 +20,7 @@ from latentkit.cli.progress import stage
 from latentkit.cli.sources import BATCH, Source, open_source, usable_device
 from latentkit.data.images import random_rows
 from latentkit.latent.cluster import Clustering, kmeans
-from latentkit.store import versions, write_json
+from latentkit.store import alone, versions, write_json
 from latentkit.views.report.latent_map import MOST_POINTS, LatentMap, latent_map
 
 T = TypeVar("T")
@@ -52,6 +52,20 @@ def explore(
         return None, failed
     with stage("latent map"):
         return tried("latent map", partial(_map, source, images, common.seed), failed), failed
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Keeps the folder from other reports, unless nobody can write there anyway.
+
+    Raises:
+        ValueError: another report is being made there.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            folder.mkdir(exist_ok=True)
+            stack.enter_context(alone(folder, "makes a report there"))
+        yield
 
 
 def tried(name: str, work: Callable[[], T], failed: list[str]) -> T | None:
@@ -135,6 +149,8 @@ def _content(path: Path) -> dict[str, Any]:
 def _look(place: Path, verb: Callable[[Common], None], common: Common, key: Key) -> None:
     with redirect_stdout(io.StringIO()):
         verb(Common(str(place), common.seed, common.device))
+    if _content(place / "result.json").get("fingerprint") != key["fingerprint"]:
+        raise ValueError("the model has changed meanwhile: make the report again")
     write_json(place / _KEY, key)
 
 

@@ -18,9 +18,10 @@ def report(run: str, common: Common, *, data: str | None = None, images: int = 1
         data: a data YAML, a folder of images or an .npz, instead of the model's own data.
         images: test images to look at, drawn at random.
     """
+    from contextlib import nullcontext
     from pathlib import Path
 
-    from latentkit.cli.exploring import explore
+    from latentkit.cli.exploring import explore, one_at_a_time
     from latentkit.cli.sources import at_least
     from latentkit.store import CHECKPOINT_FILE, MODEL_FILE, atomic
     from latentkit.views.report import page
@@ -34,10 +35,11 @@ def report(run: str, common: Common, *, data: str | None = None, images: int = 1
         raise ValueError(f"expected --out to be a folder or end in .html, got {out}")
     out = out if out.suffix == ".html" else out / "report.html"
     trained = any((folder / name).is_file() for name in (MODEL_FILE, CHECKPOINT_FILE))
-    found, failed = explore(run, common, data, images) if trained else (None, [])
-    text = page(folder, found, failed)
-    with atomic(out) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with one_at_a_time(folder / "report") if trained else nullcontext():
+        found, failed = explore(run, common, data, images) if trained else (None, [])
+        text = page(folder, found, failed)
+        with atomic(out) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     print(out)
 
 

@@ -56,12 +56,13 @@ def interpolate(
         through: endpoints to pass on the way.
         data: a data YAML, a folder of images or an .npz, instead of the model's own data.
     """
+    from functools import partial
+
     import numpy as np
 
     from latentkit.cli import paths
     from latentkit.cli.results import FIGURE, Results
     from latentkit.cli.sources import at_least, open_source
-    from latentkit.store import atomic
 
     at_least(2, steps=way.steps)
     results = Results("interpolate", common, (*FIGURE, ".gif", ".mp4"))
@@ -73,9 +74,8 @@ def interpolate(
     walks = {m: paths.Walk(m, anchors, way, source) for m in methods}
     paths.draw(results, {m: walk.images for m, walk in walks.items()}, way.loop)
     latents = np.stack([walk.path.numpy() for walk in walks.values()])
-    with atomic(results.path("latents.npy")) as temporary:
-        np.save(temporary, latents if len(latents) > 1 else latents[0])
-    results.files.append(results.path("latents.npy").name)
+    kept = latents if len(latents) > 1 else latents[0]
+    results.add(results.path("latents.npy"), partial(np.save, arr=kept))
     results.finish(paths.numbers(walks), source, method=methods, anchors=names)
 
 

@@ -1,5 +1,6 @@
 """What callbacks that look at a training share."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -39,3 +40,27 @@ def boards(trainer: pl.Trainer) -> Iterator[SummaryWriter]:
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             yield logger.experiment
+
+
+@contextmanager
+def events_kept() -> Iterator[None]:
+    """Raises what TensorBoard's thread could not write, instead of a traceback on the console.
+
+    The next event raises it, too, but the last ones would be lost in silence.
+    """
+    lost: list[OSError] = []
+    before = threading.excepthook
+
+    def keep(thrown: threading.ExceptHookArgs) -> None:
+        if isinstance(thrown.exc_value, OSError):
+            lost.append(thrown.exc_value)
+        else:
+            before(thrown)
+
+    threading.excepthook = keep
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+    if lost:
+        raise lost[0]

@@ -284,7 +284,8 @@ def test_stopping_by_hand_is_no_error_message(typed, monkeypatch):
 
     monkeypatch.setattr("latentkit.store.load", stop)
     done = typed("sample", "vae.safetensors")
-    assert (done.code, done.err) == (130, "latentkit: stopped\n")
+    said = "latentkit: stopped; no file is half written; the same command starts again\n"
+    assert (done.code, done.err) == (130, said)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
