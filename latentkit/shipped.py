@@ -24,6 +24,19 @@ def find_model(name: str) -> Path | None:
     return _find("checkpoints", name, ".safetensors")
 
 
+def check_named(source: str) -> None:
+    """Raises a ValueError for the name of no file, folder, factory or shipped model.
+
+    Apart from the loading, so that a typing mistake is told before torch is imported.
+    """
+    if ":" in source or Path(source).exists() or find_model(source):
+        return
+    raise ValueError(
+        f"no model at {source}: expected a model file, a run folder, a .ckpt, "
+        f"package.module:factory or a shipped model ({', '.join(model_names())})"
+    )
+
+
 def config_names() -> list[str]:
     """File names of the shipped configs."""
     return sorted({path.name for path in _shipped("configs", ".yaml")})

@@ -9,6 +9,7 @@ import re
 import sys
 import warnings
 from argparse import ArgumentError
+from difflib import get_close_matches
 from pathlib import Path
 
 from latentkit import __version__
@@ -94,13 +95,19 @@ def run_command(args: list[str]) -> None:
     elif args[0] in _TRAINING:
         _train(args)
     elif args[0] not in _VERBS:
-        names = ", ".join([*_TRAINING, *_VERBS])
-        raise ValueError(f"unknown command {args[0]!r}: expected one of {names}")
+        raise ValueError(_unknown(args[0]))
     elif {"-h", "--help"} & set(args):
         parser_of(_VERBS[args[0]], args[0]).print_help()
     else:
         with terminable():
             call(_VERBS[args[0]], args[0], args[1:])
+
+
+def _unknown(command: str) -> str:
+    names = [*_TRAINING, *_VERBS]
+    near = get_close_matches(command, names, 1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return f"unknown command {command!r}: expected one of {', '.join(names)}{meant}"
 
 
 def _train(args: list[str]) -> None:
@@ -183,7 +190,8 @@ def _training_help(command: str) -> str:
 {_TRAINING[command]} Any key of the config can be set on the command line.
 
   --config FILE              a YAML file; several are merged in order
-  --ckpt_path last           the newest run of this config{resumes}
+  --ckpt_path last           the newest run of this config{resumes}; repeat the options of
+                             the first call, or take --config RUN/config.yaml, which has them
   --ckpt_path FILE           a .ckpt file or a run folder
   --KEY VALUE                e.g. --trainer.max_epochs 5 --model.init_args.lr 1e-4
   --print_config             print the whole config with every default, and stop

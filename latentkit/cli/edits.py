@@ -20,7 +20,7 @@ from latentkit.views.sheets import sheet
 _FRAMES = 25  # of the animation, one way
 _ERRORS = {
     "corrected_cone_degrees": "within {:.1f} degrees of the true direction (95 %)",
-    "cone_degrees": "bootstrap cone {:.1f} degrees, less than its error for few images",
+    "cone_degrees": "bootstrap cone {:.1f} degrees; the error is larger where images are few",
     "p": "p {:.3g}",
     "held_out_auc": "held-out AUC {:.3f}",
 }

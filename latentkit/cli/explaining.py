@@ -25,10 +25,10 @@ def directions(  # noqa: PLR0913  (one parameter an option)
 
     pca: where encoded training images vary most, each with its bootstrap cone. sefa: what moves the
     decoder's first layer most. attribute: from one group of images to another, with what is known
-    of its error (--start, --end: label:3; name:TEXT or without:TEXT, a regular expression in the
-    image's name; attribute:NAME=NUMBER; or a folder of images; two images or more each). jacobian:
-    what changes the image most around one latent. region: what changes one region of that image and
-    hardly the rest. axes: the coordinates that vary most.
+    of its error (--start, --end: label:CLASS; name:TEXT or without:TEXT, a regular expression in
+    the image's name; attribute:NAME=NUMBER; or a folder of images; two images or more each).
+    jacobian: what changes the image most around one latent. region: what changes one region of that
+    image and hardly the rest. axes: the coordinates that vary most.
 
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.

@@ -129,7 +129,8 @@ class TrainingCLI(LightningCLI):
         folder = Path(config.ckpt_path).parent if config.ckpt_path else None
         runs = RUNS / self.run_name
         resumed = folder is not None and folder.resolve().parent == runs.resolve()
-        version = folder.name if folder is not None and resumed else None
+        named = re.fullmatch(r"version_(\d+)", folder.name) if folder and resumed else None
+        version = int(named[1]) if named else None  # a number: the bar cuts texts to four letters
         return TensorBoardLogger(str(RUNS), self.run_name, version, default_hp_metric=False)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:

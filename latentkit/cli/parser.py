@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeAlias
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser
 
+from latentkit.shipped import check_named
+
 
 class _Formatter(HelpFormatter):
     """Plain argparse help, with the default of each option that has one."""
@@ -127,6 +129,9 @@ def _without_none(kind: Any) -> Any:  # noqa: ANN401
 def call(verb: Verb, name: str, args: list[str]) -> None:
     """Parses `args` and calls the verb."""
     chosen = vars(parser_of(verb, name).parse_args(args))
+    for sources in filter(None, map(chosen.get, ("model", "runs"))):
+        for source in [sources] if isinstance(sources, str) else sources:
+            check_named(source)  # before the verb imports torch
     hints = typing.get_type_hints(verb)
     values: dict[str, Any] = {}
     for parameter in inspect.signature(verb).parameters:

@@ -21,15 +21,15 @@ def report(run: str, common: Common, *, data: str | None = None, images: int = 1
     from contextlib import nullcontext
     from pathlib import Path
 
+    folder = Path(run)
+    if not folder.is_dir():
+        raise ValueError(f"expected a run folder or a folder of results, got {run}")
     from latentkit.cli.exploring import explore, one_at_a_time
     from latentkit.cli.sources import at_least
     from latentkit.store import CHECKPOINT_FILE, MODEL_FILE, atomic
     from latentkit.views.report import page
 
     at_least(20, images=images)
-    folder = Path(run)
-    if not folder.is_dir():
-        raise ValueError(f"expected a run folder or a folder of results, got {run}")
     out = Path(common.out) if common.out else folder / "report.html"
     if out.suffix not in {"", ".html"} and not out.is_dir():
         raise ValueError(f"expected --out to be a folder or end in .html, got {out}")

@@ -18,7 +18,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 import latentkit
-from latentkit.shipped import find_model, model_names
+from latentkit.shipped import check_named, find_model
 from latentkit.store.files import atomic, plain
 from latentkit.store.imports import imported
 
@@ -163,8 +163,8 @@ def _read(source: str | Path, *, weights: bool = True) -> tuple[dict[str, Any], 
 
 
 def _locate(path: Path) -> Path:
-    if not path.exists() and path.name == str(path):
-        path = find_model(path.name) or path
+    if not path.exists():
+        path = find_model(str(path)) or path
     if path.is_dir():
         for name in (MODEL_FILE, CHECKPOINT_FILE):
             if (path / name).is_file():
@@ -172,11 +172,7 @@ def _locate(path: Path) -> Path:
         raise ValueError(
             f"expected {MODEL_FILE} or {CHECKPOINT_FILE} in the run folder {path}, found neither"
         )
-    if not path.is_file():
-        raise ValueError(
-            f"no model at {path}: expected a model file, a run folder, a .ckpt, "
-            f"package.module:factory or a shipped model ({', '.join(model_names())})"
-        )
+    check_named(str(path))
     if path.suffix not in {".safetensors", ".ckpt"}:
         raise ValueError(f"expected a model file ending in .safetensors or .ckpt, got {path}")
     return path

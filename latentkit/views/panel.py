@@ -119,7 +119,11 @@ class Panel(pl.Callback, ABC):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draws the last model."""
-        if self.every:
+        if not self.every:
+            return
+        what = f"draws the last {self._name}"
+        hidden = None if trainer.is_global_zero else True  # None: shown on a terminal
+        with tqdm(total=1, desc=what, leave=False, disable=hidden, bar_format="{desc} ..."):
             self._show(trainer, pl_module)
 
     def held_out(self, trainer: pl.Trainer, n: int) -> HeldOut:
