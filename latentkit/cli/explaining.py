@@ -43,7 +43,8 @@ def directions(  # noqa: PLR0913  (one parameter an option)
         normalize: true brings the rows of SeFa's weight to unit length first, as the code released
             with it does and the paper does not say.
         conditions: directions to leave alone, FILE or FILE:NAME.
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
         limit: training images to look at, at most.
     """
     from functools import partial
@@ -118,7 +119,8 @@ def explain(  # noqa: PLR0913  (one parameter an option)
             earliest stage).
         images: rows of the pictures (.png; .svg or .pdf if --out ends in it).
         step: how far to walk, in standard deviations along the direction.
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
     """
     from latentkit.cli.atlas import MEASURED, explain_directions
     from latentkit.cli.readings import Reader

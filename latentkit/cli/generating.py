@@ -36,7 +36,8 @@ def sample(  # noqa: PLR0913  (one parameter an option)
         truncation: less variety, safer images: in a style decoder 1 changes nothing and 0 gives the
             mean style; with a Gaussian prior, the standard deviations that no coordinate exceeds.
         cutoff: truncate only so many style layers, the coarsest first (default: all).
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
     """
     from latentkit.cli.results import Results
     from latentkit.cli.sampling import check_sampler, draw, draw_truncated
@@ -72,7 +73,8 @@ def reconstruct(
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
         common: options of every verb.
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
         split: which images.
         count: how many.
         random: true draws them by the seed; false takes the first ones.
@@ -108,7 +110,8 @@ def encode(
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
         common: options of every verb.
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
         split: which images.
         limit: only the first so many.
         projector: also write them for TensorBoard's projector, into this folder.

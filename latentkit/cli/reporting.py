@@ -15,7 +15,8 @@ def report(run: str, common: Common, *, data: str | None = None, images: int = 1
     Args:
         run: a run folder, or a folder with results in it.
         common: options of every verb.
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
         images: test images to look at, drawn at random.
     """
     from contextlib import nullcontext
@@ -63,7 +64,8 @@ def compare(
     Args:
         runs: two models or more: run folders, model files, .ckpt or package.module:factory.
         common: options of every verb.
-        data: a data YAML, a folder of images or an .npz, instead of the models' own data.
+        data: instead of the models' own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
         images: test images to look at, drawn at random.
         features: what generated images are compared in: classifier (of the data's labels; the
             default where there are any), inception or package.module:callable.

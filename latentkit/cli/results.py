@@ -1,7 +1,7 @@
 """Where a verb's results go: named files, written all or none, with a `result.json` beside them."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,11 +133,21 @@ class Results:
         write_all({**self._writers, self.json: write})
         for name in self.files:
             print(self.main.with_name(name))
-        for name, value in numbers.items():
-            if isinstance(value, int | float | str):
-                print(f"  {name}: {_short(value)}")
-            elif isinstance(value, list) and all(isinstance(v, float) for v in value):
-                print(f"  {name}: {' '.join(map(_short, value))}")
+        for line in _lines(numbers):
+            print(f"  {line}")
+
+
+def _lines(numbers: Mapping[str, Any]) -> Iterator[str]:
+    """The numbers that fit a line, each with its interval."""
+    for name, value in numbers.items():
+        ends = numbers.get(f"{name}_ci95")
+        if isinstance(value, int | float | str):
+            within = f" (95 % {_short(ends[0])} to {_short(ends[1])})" if ends else ""
+            yield f"{name}: {_short(value)}{within}"
+        elif name.removesuffix("_ci95") in numbers and name.endswith("_ci95"):
+            continue  # stands behind its number
+        elif isinstance(value, list) and all(isinstance(v, float) for v in value):
+            yield f"{name}: {' '.join(map(_short, value))}"
 
 
 def _short(value: float | str) -> str:

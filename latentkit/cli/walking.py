@@ -54,7 +54,8 @@ def interpolate(
         from_: where the walk starts.
         to: where it ends.
         through: endpoints to pass on the way.
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
     """
     from functools import partial
 
@@ -102,7 +103,7 @@ def mix(
         region: take this half of the feature map instead of half of the channels.
         rows: latents that are kept.
         columns: latents that give their style.
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data; used
+        data: instead of the model's own, like `data:` of a config, a folder or an .npz; used
             where the model has no prior.
     """
     from latentkit.cli.mixing import mixed_images

@@ -145,7 +145,8 @@ def _from_factory(source: str, device: str | torch.device) -> Any:  # noqa: ANN4
     if not (hasattr(built, "encode") or hasattr(built, "decode")):
         raise ValueError(
             f"expected {source} to return an object with `encode` and/or `decode`, "
-            f"got {type(built).__name__}"
+            f"got {type(built).__name__}; make one of a plain generator with "
+            "latentkit.latent.generator.Generator(network, shape=..., latent_dim=...)"
         )
     from latentkit.store.identity import modules_in  # which needs this module in turn
 
