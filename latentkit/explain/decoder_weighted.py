@@ -54,7 +54,11 @@ def decoder_weighted(
 
 
 def weighted(weights: Tensor) -> Score:
-    """The score s = sum_k w_k z_k with constant weights (N, *Z): output (N, *Z) -> (N,)."""
+    """The score s = sum_k w_k z_k with constant weights (N, *Z): output (N, *Z) -> (N,).
+
+    Raises:
+        ValueError: from the score, if the output has another shape than the weights.
+    """
 
     def add(output: Tensor) -> Tensor:
         constant = hooks.normal(weights)

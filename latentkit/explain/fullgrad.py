@@ -92,7 +92,11 @@ def fullgrad(module: nn.Module, x: Tensor, score: Score, *, signed: bool = True)
 
 
 def full_gradients(module: nn.Module, x: Tensor, score: Score) -> FullGradients:
-    """The parts of a score, one forward pass and one gradient; arguments as in `fullgrad`."""
+    """The parts of a score, one forward pass and one gradient; arguments as in `fullgrad`.
+
+    Raises:
+        ValueError, TypeError: a score that is not (N,) or does not depend on the input.
+    """
     with borrowed(module), torch.enable_grad():
         leaf = normal(x).requires_grad_()
         seen = _Seen(leaf)

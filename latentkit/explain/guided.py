@@ -95,6 +95,9 @@ def guided_grad_cam(
 
     Returns:
         Signed (N, C, *S).
+
+    Raises:
+        ValueError, TypeError: as `guided_backpropagation` and `cam` do.
     """
     where = cam(module, layer, x, score, "grad-cam", call).relu().resized(x.shape[2:]).raw
     guided = guided_backpropagation(module, x, score, plain)

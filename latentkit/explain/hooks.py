@@ -93,29 +93,60 @@ def find_layer(module: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Modul
     """A dotted name or a sub-module -> its dotted name and the sub-module.
 
     Which of the layer's tensors is meant, as in "rnn[0]", stays at the end of the name.
+
+    Raises:
+        ValueError, TypeError: as `lookup.find` does.
     """
     name, path, part = find(module, layer)  # a wrapper by torch.compile leaves no trace in names
     return name + path, part
 
 
 def owner(function: Callable[..., object]) -> nn.Module | None:
-    """The module that a callable is, or is a bound method of; None for lambdas and the like."""
+    """The module that a callable is, or is a bound method of; None for lambdas and the like.
+
+    Args:
+        function: a module, a bound method, or anything else that can be called.
+    """
     bound = getattr(function, "__self__", function)
     return bound if isinstance(bound, nn.Module) else None
 
 
 def normal(x: Tensor) -> Tensor:
-    """The same values, cut from any graph, as a tensor that autograd may record."""
+    """The same values, cut from any graph, as a tensor that autograd may record.
+
+    Args:
+        x: of any shape.
+
+    Returns:
+        The same shape; memory is shared but for tensors of inference mode.
+    """
     return x.clone() if x.is_inference() else x.detach()
 
 
 def own(x: Tensor) -> Tensor:
-    """The same as `normal`, in memory of its own: a network's first operation may work in place."""
+    """The same as `normal`, in memory of its own: a network's first operation may work in place.
+
+    Args:
+        x: of any shape.
+
+    Returns:
+        The same shape.
+    """
     return x.detach().clone()
 
 
 def values(score: Score, output: Tensor, batch: int) -> Tensor:
-    """Apply a score -> (N,), or say what is wrong with it."""
+    """Apply a score -> (N,), or say what is wrong with it.
+
+    Args:
+        score: the module's output -> (N,).
+        output: what the module returned.
+        batch: N.
+
+    Raises:
+        TypeError: the score returns no tensor.
+        ValueError: it is not (N,).
+    """
     value = score(output)
     if not isinstance(value, Tensor):
         raise TypeError(
@@ -147,6 +178,10 @@ def differentiate(
 
     Returns:
         The shape of the activation, after a leading k with seeds.
+
+    Raises:
+        ValueError: the target does not depend on the activation, or a reentrant checkpoint lies
+            between.
     """
     return _gradients(target, (activation,), (layer,), seeds)[0]
 
@@ -155,6 +190,17 @@ def slopes(target: Tensor, run: Run, seeds: Tensor | None = None) -> tuple[Tenso
     """`differentiate` by every activation of a run in one backward pass, in the order of the run.
 
     The derivative by an early layer includes what goes through later ones.
+
+    Args:
+        target: see `differentiate`.
+        run: the watched pass that the target was computed in.
+        seeds: see `differentiate`.
+
+    Returns:
+        The shape of each activation, after a leading k with seeds.
+
+    Raises:
+        ValueError: as `differentiate` does.
     """
     return _gradients(target, run.activations, run.layers, seeds)
 

@@ -41,6 +41,10 @@ def occlusion(
     Returns:
         Signed (N, 1, *S), one map for all channels, since they are hidden together: the mean of
         score(x) - score(hidden) over the windows that cover a place.
+
+    Raises:
+        ValueError: a window or stride that does not fit the input, a fill that does not broadcast
+            to x, or a score that is not (N,).
     """
     windows = _windows(x.shape[2:], window, stride)
     with borrowed(module):

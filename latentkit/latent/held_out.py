@@ -91,7 +91,11 @@ def held_out(
 
 
 def cross_fitted_auc(groups: Contrast, rng: np.random.Generator) -> float:
-    """`held_out_auc` of groups that are checked already, with folds drawn from `rng`."""
+    """`held_out_auc` of groups that are checked already, with folds drawn from `rng`.
+
+    Raises:
+        ValueError: if no stratum has two latents of each group.
+    """
     return _auc(groups, _crossed(groups, rng))
 
 

@@ -80,7 +80,14 @@ class TrainLatents:
         return self.z.flatten(1)
 
     def members(self, least: int = 1) -> list[tuple[int, Tensor]]:
-        """Each class, ascending, with the places (n,) of its members in `z`, at least so many."""
+        """Each class, ascending, with the places (n,) of its members in `z`, at least so many.
+
+        Args:
+            least: latents that a class must have.
+
+        Raises:
+            ValueError: if a class has fewer.
+        """
         names, sizes = torch.unique(self.labels, return_counts=True)
         few = names[sizes < least].tolist()
         if few:
