@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from latentkit.explain.hooks import borrowed, differentiate, normal, values
+from latentkit.explain.gradients import differentiate, values
+from latentkit.explain.hooks import borrowed, normal
 from latentkit.protocols import Score
 
 Attribute: TypeAlias = Callable[[nn.Module, Tensor, Score], Tensor]

@@ -27,8 +27,9 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
+from latentkit.explain.gradients import differentiate, slopes, values
 from latentkit.explain.heatmap import Heatmap, name_of
-from latentkit.explain.hooks import Call, differentiate, slopes, values, watched
+from latentkit.explain.hooks import Call, watched
 from latentkit.explain.weighing import Method as Method
 from latentkit.explain.weighing import check_space, weigh
 from latentkit.protocols import Score

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from latentkit.explain import hooks, scores
 from latentkit.explain.attribution import integrated_gradients, saliency
 from latentkit.explain.cam import Method, cam, heatmap
+from latentkit.explain.gradients import differentiate, values
 from latentkit.explain.heatmap import Heatmap
 from latentkit.latent.derivative import pushforward
 from latentkit.protocols import Decode, Part, Score
@@ -157,8 +158,8 @@ def discriminator_reading(
     names = _layers(part)
     with hooks.watched(part.module, [layer or names[0], names[-1]], x) as run:
         seen, features = run.activations
-        value = hooks.values(scores.direction(u), features, run.batch)
-        slope = hooks.differentiate(value, seen, run.layers[0])
+        value = values(scores.direction(u), features, run.batch)
+        slope = differentiate(value, seen, run.layers[0])
     return heatmap(seen, slope, run.layers[0], method)
 
 
@@ -230,7 +231,7 @@ def completeness_error(
     """
     with hooks.borrowed(module):
         ends = [hooks.own(x) for x in (x_plus, x_minus)]
-        plus, minus = (hooks.values(score, module(x), len(x)) for x in ends)
+        plus, minus = (values(score, module(x), len(x)) for x in ends)
     change = plus - minus
     error = (used.flatten(1).sum(1) - change).abs()
     return error / change.abs().clamp_min(torch.finfo(change.dtype).tiny)

@@ -21,8 +21,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from latentkit.explain.attribution import INPUT
+from latentkit.explain.gradients import differentiate, values
 from latentkit.explain.heatmap import Heatmap, name_of, unit_range
-from latentkit.explain.hooks import borrowed, differentiate, normal, values
+from latentkit.explain.hooks import borrowed, normal
 from latentkit.metrics.saliency import resize
 from latentkit.protocols import Score
 

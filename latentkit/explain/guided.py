@@ -24,7 +24,8 @@ from torch.overrides import TorchFunctionMode
 
 from latentkit.explain.attribution import INPUT, record
 from latentkit.explain.cam import cam
-from latentkit.explain.hooks import borrowed, differentiate
+from latentkit.explain.gradients import differentiate
+from latentkit.explain.hooks import borrowed
 from latentkit.protocols import Score
 
 # fmt: off

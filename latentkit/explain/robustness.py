@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from latentkit.explain.agreement import Explain, spearman, top_overlap
 from latentkit.explain.attribution import saliency
-from latentkit.explain.hooks import borrowed, normal, own, values
+from latentkit.explain.gradients import values
+from latentkit.explain.hooks import borrowed, normal, own
 from latentkit.explain.twin import twin
 from latentkit.protocols import Score
 

@@ -12,7 +12,8 @@ from torch.utils.checkpoint import checkpoint
 
 from latentkit.explain.cam import cam, heatmap, latent_cams
 from latentkit.explain.directions import use
-from latentkit.explain.hooks import differentiate, owner, slopes, watched
+from latentkit.explain.gradients import differentiate, slopes
+from latentkit.explain.hooks import owner, watched
 from latentkit.explain.scores import unit
 from tests.explain.test_traces import count_hooks
 from tests.explain.threads import together
