@@ -14,7 +14,7 @@ from latentkit.explain.attribution import fitting, run, together
 from latentkit.explain.hooks import borrowed, normal
 from latentkit.protocols import Score
 
-Window = tuple[slice, ...]
+_Window = tuple[slice, ...]
 
 
 def occlusion(
@@ -65,7 +65,7 @@ def occlusion(
 
 def _windows(
     size: Sequence[int], window: int | Sequence[int], stride: int | Sequence[int] | None
-) -> Iterator[Window]:
+) -> Iterator[_Window]:
     """Every position of the window, in order."""
     wide = _each(window, size, "window")
     step = [max(1, w // 2) for w in wide] if stride is None else _each(stride, size, "stride")
