@@ -89,14 +89,11 @@ class TrainLatents:
             ValueError: if a class has fewer.
         """
         names, sizes = torch.unique(self.labels, return_counts=True)
-        few = [
-            (n, name) for name, n in zip(names.tolist(), sizes.tolist(), strict=True) if n < least
-        ]
+        few = names[sizes < least].tolist()
         if few:
-            got = ", ".join(f"{n} of class {name}" for n, name in few)
             raise ValueError(
-                f"expected at least {least} latents of every class, got {got}; add some or "
-                "leave the class out"
+                f"expected at least {least} latents of every class, got fewer of class {few}; add "
+                "some or leave the class out"
             )
         return [(int(name), (self.labels == name).nonzero()[:, 0]) for name in names]
 
