@@ -53,7 +53,12 @@ class Source:
     @cached_property
     def data(self) -> "ImageData":
         """The data set, whose images have the shape the model takes."""
-        data = open_data(self.data_name, self.about, self.image_shape)
+        try:
+            data = open_data(self.data_name, self.about, self.image_shape)
+        except ValueError as error:
+            if self.data_name is not None or "--data" in str(error):
+                raise
+            raise ValueError(f"{error} (the data of {self.name}; --data names others)") from error
         if self.image_shape is not None and data.image_shape != self.image_shape:
             raise ValueError(
                 f"expected images of shape {self.image_shape} for {self.name}, "
