@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # Lightning: a second that verbs without data do not need
 
 BATCH = 256  # images or latents in one call of a network
 _PRIOR = ": an object with sample(n, generator=...), such as latentkit.priors.Gaussian(D)"
+_BEYOND = 0.1  # how far outside of [0, 1] values are told: rounding and ringing are not
 _WATCHED = 20  # batches from which on a bar is shown
 
 
@@ -105,8 +107,16 @@ class Source:
         return self.map("encode", images)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """(N, *Z) -> (N, C, *S), in batches, on the CPU."""
-        return self.map("decode", latents)
+        """(N, *Z) -> (N, C, *S), in batches, on the CPU; says where they are no images."""
+        images = self.map("decode", latents)
+        low, high = float(images.min()), float(images.max())
+        if low < -_BEYOND or high > 1 + _BEYOND:
+            print(
+                f"note: decode of {self.name} gives values from {low:.2g} to {high:.2g}; images "
+                "are in [0, 1], what lies beyond is cut off in pictures",
+                file=sys.stderr,
+            )
+        return images
 
     @torch.no_grad()
     def map(self, what: str, rows: Tensor) -> Tensor:
