@@ -1,5 +1,7 @@
 """Writes benchmarks/README.md from the JSON files that the other scripts left beside it.
 
+The tables of docs/comparison.md come from them, too.
+
 python benchmarks/page.py
 """
 
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import page_augmentation
+import page_peers
 from page_explain import cams, directions
 from page_quality import quality
 from scipy import stats
@@ -242,3 +245,4 @@ def page() -> str:
 
 if __name__ == "__main__":
     (HERE / "README.md").write_text(page())
+    page_peers.PAGE.write_text(page_peers.filled(page_peers.PAGE.read_text()))

@@ -4,8 +4,8 @@ python benchmarks/peers.py [NAME ...]      all without a name; --list for the na
 (peers: pip install captum==0.9.0 torchcam==0.5.0 grad-cam==1.5.7 pythae==0.1.2)
 
 Prints what each side did, and writes benchmarks/peers.json with the peers' versions, from which
-`benchmarks/page.py` makes the tables of docs/comparison.md. Two minutes of a processor. Of a peer that is not
-installed, that is said, and what the JSON has of it stays.
+`benchmarks/page.py` makes the tables of docs/comparison.md. Two minutes of processor time. Of a
+peer that is not installed, that is said, and what the JSON has of it stays.
 """
 
 import argparse
@@ -33,30 +33,14 @@ from latentkit.store import write_json
 HERE = Path(__file__).parent
 FILE = HERE / "peers.json"
 TRIES = 3  # processes that `threads` is checked in: a race does not come each time
+OTHERS = ("captum", "torchcam", "grad-cam", "pythae")
 Sides = dict[str, Callable[[], Outcome]]
 
-TOOLS: dict[str, tuple[str, Sides]] = {
-    "command": (
-        "A command, installed with the package",
-        {
-            "latentkit": partial(peers_ahead.command, "latentkit-lightning"),
-            **{
-                name: partial(peers_ahead.command, name)
-                for name in ("captum", "torchcam", "grad-cam", "pythae")
-            },
-        },
-    ),
-    "needs": (
-        "Asks for few other packages: 8 at most",
-        {
-            "latentkit": partial(peers_ahead.needs, "latentkit-lightning"),
-            **{
-                name: partial(peers_ahead.needs, name)
-                for name in ("captum", "torchcam", "grad-cam", "pythae")
-            },
-        },
-    ),
-}
+
+def of_each(check: Callable[[str], Outcome]) -> Sides:
+    """The same check of each distribution."""
+    packages = {"latentkit": "latentkit-lightning"} | {name: name for name in OTHERS}
+    return {side: partial(check, package) for side, package in packages.items()}
 
 
 def groups() -> dict[str, dict[str, tuple[str, Sides]]]:
@@ -69,10 +53,14 @@ def groups() -> dict[str, dict[str, tuple[str, Sides]]]:
         maps["threads"][0],
         {side: partial(apart, "threads", side) for side in SIDES},
     )
+    tools = {
+        "command": ("A command, installed with the package", of_each(peers_ahead.command)),
+        "needs": ("Asks for 8 other packages at most", of_each(peers_ahead.needs)),
+    }
     return {
         "maps": maps,
         "training": peers_training.CHECKS,
-        "tools": TOOLS,
+        "tools": tools,
         "ahead": peers_ahead.CHECKS,
     }
 

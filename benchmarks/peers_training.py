@@ -59,7 +59,7 @@ def pickle_latentkit() -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         mark = Path(folder) / "ran"
         for name in ("model.safetensors", "last.ckpt"):
-            (Path(folder) / name).write_bytes(pickle.dumps(Trap(mark)))
+            (Path(folder) / name).write_bytes(pickle.dumps(Trap(mark), 2))
             try:
                 latentkit.load(Path(folder) / name)
                 return Outcome(False, f"{name} was opened")
@@ -75,7 +75,7 @@ def pickle_pythae() -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         AE(AEConfig((1, 8, 8), latent_dim=2), encoder=identity()[0]).save(folder)
         mark = Path(folder) / "ran"
-        (Path(folder) / "encoder.pkl").write_bytes(pickle.dumps(Trap(mark)))
+        (Path(folder) / "encoder.pkl").write_bytes(pickle.dumps(Trap(mark), 2))
         with suppress(Exception):  # what comes after the pickle was opened does not matter
             AutoModel.load_from_folder(folder)
         return Outcome(not mark.exists(), "code in encoder.pkl ran" if mark.exists() else "refused")
