@@ -55,7 +55,7 @@ PARTS = {
     "callbacks": Part(
         "the cost of what is drawn and measured in a training",
         (DATA,),
-        (f"{DATA} --steps 5 --rounds 1",),
+        (f"{DATA} --steps 12 --rounds 1",),
     ),
     "likelihood": Part(
         "held-out likelihood in equal time beside pythae",
@@ -116,7 +116,7 @@ def measure(todo: list[tuple[str, list[str]]], folder: Path, root: Path, notes: 
         command = [str(folder / words[0]), *(word.format(root=root) for word in words[1:])]
         ended = subprocess.run([sys.executable, *command], cwd=folder.parent, check=False)
         if ended.returncode:
-            raise SystemExit(f"{words[0]} failed (see above); the same command goes on from here")
+            raise SystemExit(f"{words[0]} failed (see above); correct that and repeat the command")
         done[line] = time.perf_counter() - start
         print(f"{count} took {done[line] / 60:.1f} min", flush=True)
         notes.parent.mkdir(exist_ok=True)

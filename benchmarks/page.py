@@ -233,7 +233,7 @@ def page() -> str:
     parts = [
         "# Benchmarks",
         "Written by `python benchmarks/page.py` from the JSON beside it; the command above each "
-        "table measures it again. MNIST lies in `data/MNIST/raw`; pythae's rows need "
+        "table measures it again, and `python benchmarks` all of them. MNIST lies in `data/MNIST/raw`; pythae's rows need "
         "`pip install pythae==0.1.2`.",
     ]
     for name, section in sections.items():

@@ -86,7 +86,7 @@ def pythae_fit(folder: str, epochs: int, model: Any = None, lr: float = 1e-3) ->
 def difference(a: nn.Module, b: nn.Module) -> float:
     """The largest of two networks' weights."""
     pairs = zip(a.parameters(), b.parameters(), strict=True)
-    return max(float((p - q).abs().max()) for p, q in pairs)
+    return max((p - q).abs().max().item() for p, q in pairs)
 
 
 def source(module: str) -> str:
