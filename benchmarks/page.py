@@ -233,8 +233,8 @@ def page() -> str:
     parts = [
         "# Benchmarks",
         "Written by `python benchmarks/page.py` from the JSON beside it; the command above each "
-        "table measures it again, and `python benchmarks` all of them. MNIST lies in `data/MNIST/raw`; pythae's rows need "
-        "`pip install pythae==0.1.2`.",
+        "table measures it again, and `python benchmarks` all of them. MNIST lies in "
+        "`data/MNIST/raw`; pythae's rows need `pip install pythae==0.1.2`.",
     ]
     for name, section in sections.items():
         content = read(name)
