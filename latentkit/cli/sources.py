@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # Lightning: a second that verbs without data do not need
     from latentkit.data.base import ImageData
 
 BATCH = 256  # images or latents in one call of a network
+_PRIOR = ": an object with sample(n, generator=...), such as latentkit.priors.Gaussian(D)"
 _WATCHED = 20  # batches from which on a bar is shown
 
 
@@ -86,7 +87,7 @@ class Source:
         if missing:
             raise ValueError(
                 f"{self.name} has no {', '.join(missing)}: this needs a model with "
-                f"{' and '.join(methods)}"
+                f"{' and '.join(methods)}{_PRIOR if 'prior' in missing else ''}"
             )
 
     @property

@@ -15,8 +15,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from latentkit.explain.gradients import values
 from latentkit.explain.heatmap import Heatmap, name_of, unit_range
-from latentkit.explain.hooks import borrowed, normal, values, watched, works_in_place
+from latentkit.explain.hooks import borrowed, normal, watched, works_in_place
 from latentkit.explain.lookup import choose, find, substitute
 from latentkit.explain.weighing import check_space, combine
 from latentkit.metrics.saliency import resize

@@ -69,6 +69,9 @@ class Heatmap:
 
         Args:
             per: each image by itself, or one limit for the batch, to compare images.
+
+        Raises:
+            ValueError: per is neither 'image' nor 'batch'.
         """
         if per not in ("image", "batch"):
             raise ValueError(f"expected per to be 'image' or 'batch', got {per!r}")
@@ -104,6 +107,12 @@ class Heatmap:
         """Write all of it to an .npz file, whole or not at all.
 
         Keys: raw, noise, degenerate (arrays), layer, method, score (texts; "" without a name).
+
+        Args:
+            path: of the file, which ends in .npz.
+
+        Raises:
+            ValueError: another ending.
         """
         if Path(path).suffix != ".npz":
             raise ValueError(f"expected the name of an .npz file, got {str(path)!r}")
@@ -124,6 +133,9 @@ def name_of(score: object) -> str | None:
 
     A function made by another has a name of its own once it is given one: `score.__qualname__ =
     "unit(3)"`.
+
+    Args:
+        score: anything; what is called counts, such as a function.
     """
     name = getattr(score, "__qualname__", None)
     return name if isinstance(name, str) and "<" not in name else None

@@ -18,7 +18,14 @@ class Generator(Decoder, HasPrior, Protocol):
 
 
 def encoder_for(shape: tuple[int, ...], latent_dim: int, width: int = 16, seed: int = 0) -> Part:
-    """A small encoder with first weights of its seed: images (N, *shape) -> (N, latent_dim)."""
+    """A small encoder with first weights of its seed: images (N, *shape) -> (N, latent_dim).
+
+    Args:
+        shape: (C, *S) of an image.
+        latent_dim: D.
+        width: channels of the first stage.
+        seed: of the first weights; the global random state is not touched.
+    """
     with seeded(seed):
         module = ConvEncoder(shape, latent_dim, width, hidden=128)
     return Part(module, module.layers)

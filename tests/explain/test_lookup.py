@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from latentkit.explain.hooks import find_layer, slopes, watched
+from latentkit.explain.gradients import slopes
+from latentkit.explain.hooks import find_layer, watched
 from latentkit.explain.lookup import choose, floating, substitute
 
 Pair = namedtuple("Pair", ["first", "second"])
