@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -88,7 +89,7 @@ def test_there_are_pages():
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_page_can_be_followed(page, place, typed, trained):
     for config in needs_of(page):
-        (place / "checkpoints" / config).symlink_to(trained(config))
+        shutil.copytree(trained(config), place / "checkpoints" / config)
     torch.manual_seed(0)
     Reader(page, typed).follow()
 
