@@ -50,6 +50,7 @@ class Block:
     def latentkit_lines(self):
         """The words of each `latentkit` command, of a block without prompts."""
         lines = re.sub(r"\\\n\s*", "", self.text).splitlines()
+        lines = [re.sub(r" \$\w+", "", line) for line in lines]  # variables of a script
         found = (re.match(r"(?:srun )?latentkit (.*)", line) for line in lines)
         return [shlex.split(command[1], comments=True) for command in found if command]
 

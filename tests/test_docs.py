@@ -75,6 +75,7 @@ def typed(capsys):
     def run(call):
         capsys.readouterr()
         with warnings.catch_warnings(), logs_on_stderr():
+            warnings.simplefilter("default")  # a reader sees them, and they stop nothing
             code = call()
         return code, *capsys.readouterr()
 

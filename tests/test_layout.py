@@ -52,6 +52,12 @@ def test_importing_the_package_imports_nothing_heavy():
 LOW = ["store", "testing", "priors", "layers", "models.vae", "latent.render", "explain.cam"]
 
 
+def test_a_verb_without_data_and_axes_starts_with_torch_alone(tmp_path):
+    command = ["sample", "vae_mnist", "--out", str(tmp_path / "sheet.png")]
+    loaded = heavy(f"from latentkit.cli import main; assert main({command}) == 0")
+    assert loaded[-2:] == ["torch", "numpy"]  # after what the command prints
+
+
 def test_what_lies_below_training_imports_no_lightning():
     loaded = heavy("import " + ", ".join(f"latentkit.{module}" for module in LOW))
     assert "torch" in loaded

@@ -9,6 +9,7 @@ import re
 import sys
 import warnings
 from argparse import ArgumentError
+from difflib import get_close_matches
 from pathlib import Path
 
 from latentkit import __version__
@@ -25,6 +26,7 @@ from latentkit.cli import (
     walking,
 )
 from latentkit.cli.parser import Verb, call, parser_of
+from latentkit.cli.stopping import go_on, stopped, terminable
 
 _TRAINING = {
     "fit": "Train a model from a config.",
@@ -60,24 +62,32 @@ def main(argv: list[str] | None = None) -> int:
         argv: the command and its options; None for those of the process.
 
     Returns:
-        The exit code: 0, or 2 after a user's mistake.
+        The exit code: 0, or 2 after a user's mistake, 130 after Ctrl-C, 143 after SIGTERM.
     """
     args = sys.argv[1:] if argv is None else list(argv)
     try:
         run_command(args)
-    except KeyboardInterrupt:
-        print("latentkit: stopped", file=sys.stderr)
-        return 130
+        sys.stdout.flush()
+    except KeyboardInterrupt as stop:
+        code, text = stopped(stop, args)
+        print(f"latentkit: {text}", file=sys.stderr)
+        return code
     except Exception as error:
         if os.environ.get("LATENTKIT_TRACEBACK") or not _is_mistake(error):
             raise
-        print(f"latentkit: error: {_plain(str(error))}", file=sys.stderr)
+        then = go_on(error, args)
+        text = _plain(_said(error)) + (f"; then {then}" if then else "")
+        print(f"latentkit: error: {text}", file=sys.stderr)
         return 2
     return 0
 
 
 def run_command(args: list[str]) -> None:
-    """Runs one command, letting its errors through."""
+    """Runs one command, letting its errors through.
+
+    Raises:
+        ValueError: there is no such command, or a training command has no config.
+    """
     if not args or args[0] in {"-h", "--help"}:
         print(_help())
     elif args[0] == "--version":
@@ -85,12 +95,19 @@ def run_command(args: list[str]) -> None:
     elif args[0] in _TRAINING:
         _train(args)
     elif args[0] not in _VERBS:
-        names = ", ".join([*_TRAINING, *_VERBS])
-        raise ValueError(f"unknown command {args[0]!r}: expected one of {names}")
+        raise ValueError(_unknown(args[0]))
     elif {"-h", "--help"} & set(args):
         parser_of(_VERBS[args[0]], args[0]).print_help()
     else:
-        call(_VERBS[args[0]], args[0], args[1:])
+        with terminable():
+            call(_VERBS[args[0]], args[0], args[1:])
+
+
+def _unknown(command: str) -> str:
+    names = [*_TRAINING, *_VERBS]
+    near = get_close_matches(command, names, 1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return f"unknown command {command!r}: expected one of {', '.join(names)}{meant}"
 
 
 def _train(args: list[str]) -> None:
@@ -105,7 +122,7 @@ def _train(args: list[str]) -> None:
 
 def _with_shipped_config(args: list[str]) -> list[str]:
     """Replaces the name of a config that is no file here by the shipped one of that name."""
-    from latentkit.cli.configs import config_names, find_config
+    from latentkit.shipped import config_names, find_config
 
     if not any(arg.startswith(("--", "-c")) for arg in args):
         raise ValueError(
@@ -128,6 +145,14 @@ def _is_mistake(error: Exception) -> bool:
     return from_lightning or isinstance(error, ValueError | TypeError | OSError | ArgumentError)
 
 
+def _said(error: Exception) -> str:
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    from latentkit.store import reason
+
+    return f"{error.filename or 'output'}: {reason(error)}"
+
+
 def _plain(message: str) -> str:
     """One line; of jsonargparse's unions only what each subtype wanted."""
     line = " ".join(message.split())
@@ -142,12 +167,15 @@ def _plain(message: str) -> str:
 
 
 def _help() -> str:
+    from latentkit.shipped import model_names
+
     lines = ["usage: latentkit COMMAND [options]   (latentkit COMMAND --help says more)", ""]
     lines += ["train (from a config, by LightningCLI):"]
     lines += [f"  {name:<12} {text}" for name, text in _TRAINING.items()]
     lines += [
         "",
-        "use a trained model (a model file, a run folder, a .ckpt or package.module:factory):",
+        "use a trained model (a file, a run folder, a .ckpt, package.module:factory, or shipped:",
+        f"{', '.join(model_names())}):",
     ]
     for name, verb in _VERBS.items():
         summary = (verb.__doc__ or "").strip().splitlines()[0]
@@ -162,7 +190,8 @@ def _training_help(command: str) -> str:
 {_TRAINING[command]} Any key of the config can be set on the command line.
 
   --config FILE              a YAML file; several are merged in order
-  --ckpt_path last           the newest run of this config{resumes}
+  --ckpt_path last           the newest run of this config{resumes}; repeat the options of
+                             the first call, or take --config RUN/config.yaml, which has them
   --ckpt_path FILE           a .ckpt file or a run folder
   --KEY VALUE                e.g. --trainer.max_epochs 5 --model.init_args.lr 1e-4
   --print_config             print the whole config with every default, and stop

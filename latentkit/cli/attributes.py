@@ -75,6 +75,10 @@ def find_attribute(
 
     Returns:
         The vector (1, D), the most telling numbers, and the whole uncertainty.
+
+    Raises:
+        ValueError: a group has fewer than 2 images, or the groups do not differ beyond the
+            conditions.
     """
     start, end, strata = groups.start, groups.end, groups.strata
     if min(len(start), len(end)) < 2:

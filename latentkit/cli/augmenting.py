@@ -17,13 +17,16 @@ from latentkit.latent.interpolate import Interpolation, mixed, slerp
 from latentkit.latent.perturb import along, gaussian, jitter
 from latentkit.latent.training_set import Augmented, TrainLatents
 from latentkit.priors import GaussianOneHot
-from latentkit.store import load_directions
 
 _ITERATIONS = 50  # of a geodesic, one point of which is used
 
 
 def training_latents(source: Source, limit: int | None) -> TrainLatents:
-    """The first latents of the training split; the numbers after it, and theirs, are held out."""
+    """The first latents of the training split; the numbers after it, and theirs, are held out.
+
+    Raises:
+        ValueError: an image of the training split has no label.
+    """
     splits = source.data.splits
     images, labels = source.images("train", limit)
     if (labels < 0).any():
@@ -62,6 +65,10 @@ def make(
         per_class: new latents of each class.
         options: the user's `--directions` and `--strength`.
         seed: of all choices.
+
+    Raises:
+        ValueError: an option is given that the method does not take, or lacks one that it needs, or
+            the latents do not allow it.
     """
     path, strength = options
     generator = torch.Generator().manual_seed(seed)
@@ -126,8 +133,7 @@ def _along(
     path, strength = options
     if not strength > 0:
         raise ValueError(f"expected --strength above 0, got {strength}")
-    found = load_directions(path)
-    found.check(source.fingerprint)
+    found = source.directions(path)
     vector = found.vectors[0]
     far = strength * (train.flat @ vector.flatten().to(train.flat)).std().item()
     new = _kept(source, along(train, per_class, vector, (-far, far), generator))

@@ -29,7 +29,8 @@ def bench(
         model: models to measure, each a model file, run folder, .ckpt or package.module:factory.
         images: number of images.
         steps: of the training of an encoder, the oracle's or a GAN's.
-        data: a data YAML, a folder of images or an .npz, instead of the models' own data.
+        data: instead of the models' own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
     """
     from latentkit.cli.dirbench import bench_models, bench_oracle
     from latentkit.cli.results import FIGURE, Results

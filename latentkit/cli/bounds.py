@@ -4,17 +4,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from latentkit.cli.sources import BATCH, Source, random_rows
+from latentkit.cli.progress import watched
+from latentkit.cli.sources import BATCH, Source
+from latentkit.data.images import random_rows
 from latentkit.losses.elbo import kl_to_standard_normal, reparameterise
 from latentkit.metrics.bootstrap import averaged
-from latentkit.metrics.likelihood import active_units, importance_bound, log_normal
+from latentkit.metrics.likelihood import ACTIVE, active_units, importance_bound, log_normal
 from latentkit.models.vae import VAE
 
 _FOR_BOUND = 1000  # images of the importance-weighted bound: each is decoded K times
 _ROWS = 1024  # latents decoded at a time
-_ACTIVE = 0.01  # variance of a posterior mean over images, as in the paper
 
 
 @torch.no_grad()
@@ -23,7 +23,8 @@ def bounds(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Numbers and settings: the evidence lower bound, its KL, and the tighter bound of K samples.
 
-    The plain bound is of all images; beside the tighter one stands that of its own images.
+    The plain bound is of all images (N, C, *S); beside the tighter one stands that of its own
+    images. All are in nats.
     """
     generator = torch.Generator(source.device).manual_seed(seed)
     nll, kl, means = [], [], []
@@ -40,7 +41,7 @@ def bounds(
     numbers |= averaged("kl_nats", each.sum(1), seed)
     numbers["kl_nats_per_dimension"] = each.mean(0).tolist()
     if len(images) > 1:
-        numbers["active_units"] = active_units(torch.cat(means), _ACTIVE)
+        numbers["active_units"] = active_units(torch.cat(means))
     rows = random_rows(len(images), _FOR_BOUND, seed)
     found = _importance(source, model, images[rows], samples, generator)
     plain = negative[rows.to(negative.device)]
@@ -48,7 +49,7 @@ def bounds(
     numbers |= averaged("iwae_log_likelihood_nats", found, seed)
     settings: dict[str, Any] = {"elbo_samples": 1, "elbo_images": len(images)}
     settings |= {"iwae_samples": samples, "iwae_images": len(found)}
-    return numbers, settings | {"active_unit_variance_above": _ACTIVE}
+    return numbers, settings | {"active_unit_variance_above": ACTIVE}
 
 
 def _importance(
@@ -56,9 +57,8 @@ def _importance(
 ) -> Tensor:
     """Log p(x) is at least this: (N,) nats."""
     batches = torch.split(images, 64)
-    bar = tqdm(batches, desc="IWAE bound", leave=False, disable=len(batches) < 4 or None)
     found = []
-    for batch in bar:
+    for batch in watched(batches, "IWAE bound", few=len(batches) < 4):
         draw = _Weights(model, batch.to(source.device), generator)
         found.append(importance_bound(draw, samples, max(1, _ROWS // len(batch))).cpu())
     return torch.cat(found)

@@ -22,7 +22,7 @@ def find_checkpoint(wanted: str, runs: Path) -> Path:
     path = Path(wanted)
     if wanted == "last":
         return _newest_in(_newest_run(runs))
-    if path.is_dir() and _saved(path):
+    if path.is_dir() and saved(path):
         return _newest_in(path)
     if not path.is_file() or path.suffix != ".ckpt":
         raise ValueError(f"expected --ckpt_path last, a .ckpt file or a run folder, got {wanted}")
@@ -31,7 +31,7 @@ def find_checkpoint(wanted: str, runs: Path) -> Path:
 
 def _newest_run(runs: Path) -> Path:
     found = sorted(runs.glob("version_*"), key=_version)
-    saved = [run for run in found if _saved(run)]
+    saved = [run for run in found if saved(run)]
     if not saved:
         raise ValueError(f"--ckpt_path last found no {CHECKPOINT_FILE} under {runs}")
     if saved[-1] != found[-1]:
@@ -42,14 +42,14 @@ def _newest_run(runs: Path) -> Path:
     return saved[-1]
 
 
-def _saved(run: Path) -> list[Path]:
+def saved(run: Path) -> list[Path]:
     """The run's checkpoints, newest first."""
     return [p for p in (run / CHECKPOINT_FILE, run / PREVIOUS_FILE) if p.is_file()]
 
 
 def _newest_in(run: Path) -> Path:
     """The newest checkpoint of the run that can be read."""
-    newest, *older = _saved(run)
+    newest, *older = saved(run)
     try:
         read_about(newest)
     except ValueError as damaged:

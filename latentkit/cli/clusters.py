@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
@@ -32,14 +31,11 @@ def find(
     if method != "encoder":
         with stage(f"clusters by {method}"):
             return fitted(method, count, seed)(latents).labels
-    source.require("cluster")
-    with torch.no_grad():
-        batches = torch.split(images, 256)
-        return torch.cat([source.model.cluster(x.to(source.device)).cpu() for x in batches])
+    return source.map("cluster", images)
 
 
 def fitted(method: str, count: int, seed: int) -> Callable[[Tensor], Clustering]:
-    """What finds `count` clusters, or for hdbscan such of `count` latents or more."""
+    """What finds `count` clusters of latents (N, D), or for hdbscan such of so many or more."""
     fits: dict[str, Callable[[Tensor], Clustering]] = {
         "kmeans": lambda z: kmeans(z, count, seed),
         "gmm": lambda z: gmm(z, count, seed),
@@ -57,6 +53,10 @@ def number(
 
     Of latents (N, D): what the user said, or the number of classes, or what a criterion likes best.
     For hdbscan, which finds the number itself, the least size of a cluster.
+
+    Raises:
+        ValueError: a number is given to a method that finds it itself, or there are too few latents
+            to choose it by.
     """
     if method in {"hdbscan", "encoder"}:
         if clusters is not None:
@@ -97,7 +97,7 @@ def quality(latents: Tensor, found: Tensor, method: str, count: int, seed: int) 
 
 
 def agreement(labels: Tensor, clusters: Tensor) -> dict[str, float]:
-    """ACC, purity, NMI and ARI over the labelled images; empty if there are none."""
+    """ACC, purity, NMI and ARI of labels (N,) and clusters (N,); empty if all labels are -1."""
     known = labels >= 0
     if not known.any():
         return {}
@@ -105,7 +105,6 @@ def agreement(labels: Tensor, clusters: Tensor) -> dict[str, float]:
     return {"acc": accuracy(*pair), "purity": purity(*pair), "nmi": nmi(*pair), "ari": ari(*pair)}
 
 
-@torch.no_grad()
 def drawn(source: Source, images: Tensor, latents: Tensor, method: str) -> tuple[Tensor, str]:
     """The points (N, D) that show the clusters, and their name.
 
@@ -114,8 +113,7 @@ def drawn(source: Source, images: Tensor, latents: Tensor, method: str) -> tuple
     """
     if method != "encoder" or not hasattr(source.model, "features"):
         return latents, "latents"
-    some = torch.split(images[:_FOR_MAP], 256)
-    return torch.cat([source.model.features(x.to(source.device)).cpu() for x in some]), "features"
+    return source.map("features", images[:_FOR_MAP]), "features"
 
 
 def flat_map(latents: Tensor, clusters: Tensor, title: str, what: str = "latents") -> Figure:

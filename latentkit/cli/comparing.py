@@ -90,15 +90,11 @@ def _one(a: ImageData, b: ImageData) -> bool:
 def _common_space(sources: list[Source], features: str | None, seed: int) -> Space | None:
     """What the images that models generate are compared in; never the own encoder of one."""
     first = sources[0]
-    if not any(_generates(source) for source in sources):
+    if not any(source.generates for source in sources):
         return None
     if features is None and has_classes(first.data):
         features = "classifier"
     return None if features is None else named_space(features, first.data, first.device, seed)
-
-
-def _generates(source: Source) -> bool:
-    return hasattr(source.model, "decode") and hasattr(source.model, "prior")
 
 
 def _finite(images: Tensor) -> Tensor:
@@ -118,7 +114,7 @@ def _side(
     failed: list[str] = []
     numbers, settings = tried("measuring", work, failed) or ({}, {})
     samples, rebuilt = None, None
-    if _generates(source):
+    if source.generates:
         draw = partial(source.prior_sample, _SHOWN, seed)
         samples = tried("sampling", lambda: _finite(source.decode(draw())), failed)
     if hasattr(source.model, "decode") and hasattr(source.model, "encode"):

@@ -16,9 +16,12 @@ def demo(common: Common) -> None:
     Args:
         common: options of every verb.
     """
+    from latentkit.store import explained
+
     begun = time.perf_counter()
     folder = Path(common.out or "demo")
-    folder.mkdir(parents=True, exist_ok=True)
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     data = _data()
     runs = {name: _train(name, data, folder, common) for name in ("vae", "clustergan")}
     for command in _story(runs["vae"], runs["clustergan"], folder):
@@ -46,7 +49,7 @@ def _data() -> str:
 
 def _train(name: str, data: str, folder: Path, common: Common) -> str:
     """Fits one config, shortened to the demo's time, and gives the run's folder."""
-    from latentkit.cli.configs import find_config
+    from latentkit.shipped import find_config
 
     config, runs = find_config(f"{name}_{data}.yaml"), folder / "runs"
     before = set((runs / config.stem).glob("version_*"))

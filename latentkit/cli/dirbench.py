@@ -5,10 +5,9 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from latentkit.cli.cases import Subject
-from latentkit.cli.progress import bar
+from latentkit.cli.progress import bar, watched
 from latentkit.cli.results import Results
 from latentkit.cli.sources import Source
 from latentkit.explain.agreement import spearman
@@ -23,7 +22,7 @@ from latentkit.explain.readings import (
     ENCODER,
     Reading,
     controls,
-    randomised,
+    stages,
 )
 from latentkit.views.bench import retrieval_chart
 
@@ -63,7 +62,11 @@ def _train(oracle: Oracle, module: torch.nn.Module, steps: int, seed: int, words
 
 
 def bench_models(results: Results, sources: list[Source], images: int, steps: int) -> None:
-    """Scores the readings of every network of every model; the next model with factors judges."""
+    """Scores the readings of every network of every model; the next model with factors judges.
+
+    Raises:
+        ValueError: two models are one, or a model cannot be looked into.
+    """
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
         raise ValueError(f"expected different models, got {', '.join(names)}")
@@ -108,7 +111,7 @@ def _judge(subject: Subject, subjects: list[Subject]) -> Judge | None:
 def _rows(case: Case, readings: Mapping[str, Reading]) -> Rows:
     known = CEILING if case.scenes is not None else {}
     chosen = {**readings, **controls(readings), **known}
-    return bench(case, chosen, lambda n: tqdm(n, desc="readings", leave=False, disable=None))
+    return bench(case, chosen, bar("readings"))
 
 
 def _cascade(case: Case) -> dict[str, dict[str, dict[str, float]]]:
@@ -119,11 +122,11 @@ def _cascade(case: Case) -> dict[str, dict[str, dict[str, float]]]:
     Guided backpropagation is known to fail the second (Adebayo et al., NeurIPS 2018): it shows the
     image.
     """
-    truths, stages = case.effects(), randomised(case).items()
+    truths, layers = case.effects(), stages(case)
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for name in tqdm(_CASCADED, desc="random weights", leave=False, disable=None):
+    for name in watched(_CASCADED, "random weights"):
         trained, found[name] = ENCODER[name](case).abs().flatten(0, 1), {}
-        for layer, fresh in stages:
+        for layer, fresh in layers.items():
             maps = ENCODER[name](fresh)
             alike = spearman(trained, maps.abs().flatten(0, 1)).mean()
             won = score_maps(maps, truths)["retrieval"].mean

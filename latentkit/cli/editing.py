@@ -35,7 +35,8 @@ def edit(  # noqa: PLR0913  (one parameter an option)
             (default: -3 -2 -1 0 1 2 3).
         steps: of the inversion (default: 300 without an encoder; with one 0, its latents alone).
         starts: samples of the prior that the inversion starts from, where there is no encoder.
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
     """
     from latentkit.cli.edits import edit_images, open_direction, write_edit
     from latentkit.cli.inversions import Search, choose_images

@@ -13,14 +13,14 @@ from latentkit.latent.editing import sweep
 from latentkit.latent.inversion import Inversion
 from latentkit.latent.render import decode_path
 from latentkit.metrics.reconstruction import psnr
-from latentkit.store import Directions, load_directions
-from latentkit.views.figures import enlarged, grid
+from latentkit.store import Directions
+from latentkit.views.pixels import enlarged, grid
 from latentkit.views.sheets import sheet
 
 _FRAMES = 25  # of the animation, one way
 _ERRORS = {
     "corrected_cone_degrees": "within {:.1f} degrees of the true direction (95 %)",
-    "cone_degrees": "bootstrap cone {:.1f} degrees, less than its error for few images",
+    "cone_degrees": "bootstrap cone {:.1f} degrees; the error is larger where images are few",
     "p": "p {:.3g}",
     "held_out_auc": "held-out AUC {:.3f}",
 }
@@ -48,8 +48,7 @@ class Direction:
 
 def open_direction(path: str, name: str | None, source: Source) -> Direction:
     """Reads one direction; refuses those of another model or another space."""
-    found = load_directions(path)
-    found.check(source.fingerprint)
+    found = source.directions(path)
     if name is not None and name not in found.names:
         raise ValueError(f"no direction {name!r} in {path}: expected one of {list(found.names)}")
     k = found.names.index(name) if name is not None else 0
@@ -95,7 +94,11 @@ class Edited:
 
 
 def edit_images(source: Source, z: Tensor, direction: Direction, strengths: list[float]) -> Edited:
-    """Moves latents (N, *Z) on the CPU by every strength, and decodes them."""
+    """Moves latents (N, *Z) on the CPU by every strength, and decodes them.
+
+    Raises:
+        ValueError: all strengths are 0, or the direction is not of the latents' shape.
+    """
     if not any(strengths):
         raise ValueError(f"expected --strengths with one that is not 0, got {strengths}")
     if direction.vector.shape != z.shape[1:]:
@@ -136,7 +139,15 @@ def write_edit(
     given: tuple[Tensor, list[str], Inversion],
     edited: Edited,
 ) -> None:
-    """Writes the sheet, the animation, the latents and the numbers."""
+    """Writes the sheet, the animation, the latents and the numbers.
+
+    Args:
+        results: where to.
+        source: the model.
+        direction: along which the images were moved.
+        given: the originals (N, C, *S), their N names, and how their latents were found.
+        edited: what became of them.
+    """
     originals, names, found = given
     columns = ["original", *(f"{s:+g}" if s else "0" for s in edited.strengths)]
     rows = torch.cat([originals[:, None], edited.images], dim=1)

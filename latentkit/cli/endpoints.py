@@ -10,7 +10,6 @@ from torch import Tensor
 
 from latentkit.cli.sources import Source
 from latentkit.data.pixels import resize, to_channels, unit
-from latentkit.latent.cluster import kmeans
 from latentkit.priors import GaussianOneHot
 
 _FOR_CENTRES = 5000  # training images that `cluster:` looks at
@@ -24,6 +23,10 @@ def endpoint(spec: str, source: Source, seed: int) -> Tensor:
             or a `.npy` with a latent.
         source: the model.
         seed: of the clustering that `cluster:` needs where the model has no clusters of its own.
+
+    Raises:
+        ValueError: there is no such file, image or cluster, or the model cannot make a latent of
+            it.
     """
     kind, _, value = spec.partition(":")
     if kind in {"seed", "item", "cluster"} and value:
@@ -42,7 +45,11 @@ def endpoint(spec: str, source: Source, seed: int) -> Tensor:
 
 
 def parse_number(spec: str, value: str) -> int:
-    """The N of `kind:N`, 0 or more."""
+    """The N of `kind:N`, 0 or more.
+
+    Raises:
+        ValueError: it is no number, or one of more than 18 digits.
+    """
     if not value.isdecimal() or len(value) > 18:
         raise ValueError(f"expected a number of 0 or more after the colon, got {spec}")
     return int(value)
@@ -83,6 +90,8 @@ def _centre(source: Source, number: int, seed: int) -> Tensor:
         _check_cluster(number, prior.classes)
         code = torch.nn.functional.one_hot(torch.tensor([number]), prior.classes).float()
         return torch.cat([torch.zeros(1, prior.continuous), code], dim=1)
+    from latentkit.latent.cluster import kmeans  # scikit-learn: slow to import, for this alone
+
     count = len(source.data.class_names) or 10
     _check_cluster(number, count)
     latents = source.encode(source.sample("train", _FOR_CENTRES, seed)[0])
@@ -96,7 +105,11 @@ def _check_cluster(number: int, count: int) -> None:
 
 
 def read_latent(path: Path) -> Tensor:
-    """Reads one latent from a `.npy`: *Z or (1, *Z) -> (1, *Z); of a leading 1 it is the latter."""
+    """Reads one latent from a `.npy`: *Z or (1, *Z) -> (1, *Z); of a leading 1 it is the latter.
+
+    Raises:
+        ValueError: the file is no array of real numbers.
+    """
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
@@ -108,7 +121,11 @@ def read_latent(path: Path) -> Tensor:
 
 
 def check_latent(latent: Tensor, source: Source, name: str) -> Tensor:
-    """Gives `latent` (1, *Z) back if it is one latent of the model's size."""
+    """Gives `latent` (1, *Z) back if it is one latent of the model's size.
+
+    Raises:
+        ValueError: there are several, or it has another size, or a value that is not finite.
+    """
     wanted = source.latent_size
     if len(latent) != 1 or (wanted and tuple(latent.shape[1:]) != (wanted,)):
         size = f"({wanted},)" if wanted else "one latent"
@@ -119,7 +136,11 @@ def check_latent(latent: Tensor, source: Source, name: str) -> Tensor:
 
 
 def read_image(path: Path, source: Source) -> Tensor:
-    """Reads an image file as the model takes it: (1, C, H, W) in [0, 1], centre crop, resized."""
+    """Reads an image file as the model takes it: (1, C, H, W) in [0, 1], centre crop, resized.
+
+    Raises:
+        ValueError: the file is no image, or the model does not say what size it takes.
+    """
     shape = source.image_shape
     if shape is None or len(shape) != 3:
         raise ValueError(f"{source.name} does not say what image size it takes")

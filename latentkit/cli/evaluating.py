@@ -23,7 +23,8 @@ def evaluate(
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
         common: options of every verb.
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
         split: which images.
         limit: only so many, chosen at random.
         features: what images are compared in: encoder, classifier (trained on the data's labels),
@@ -68,7 +69,7 @@ def export(run: str, common: Common) -> None:
     model, about = load(run), read_about(run)
     if not isinstance(model, nn.Module):
         raise ValueError(f"expected a run folder or a .ckpt to export, got {run}")
-    out = Path(common.out or "model.safetensors")
+    out = Path(common.out or "outputs/export")
     out = out / "model.safetensors" if out.is_dir() or not out.suffix else out
     about.pop("versions", None)
     save(model, out, about)

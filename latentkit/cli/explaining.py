@@ -25,10 +25,10 @@ def directions(  # noqa: PLR0913  (one parameter an option)
 
     pca: where encoded training images vary most, each with its bootstrap cone. sefa: what moves the
     decoder's first layer most. attribute: from one group of images to another, with what is known
-    of its error (--start, --end: label:3; name:TEXT or without:TEXT, a regular expression in the
-    image's name; attribute:NAME=NUMBER; or a folder of images; two images or more each). jacobian:
-    what changes the image most around one latent. region: what changes one region of that image and
-    hardly the rest. axes: the coordinates that vary most.
+    of its error (--start, --end: label:CLASS; name:TEXT or without:TEXT, a regular expression in
+    the image's name; attribute:NAME=NUMBER; or a folder of images; two images or more each).
+    jacobian: what changes the image most around one latent. region: what changes one region of that
+    image and hardly the rest. axes: the coordinates that vary most.
 
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
@@ -43,13 +43,16 @@ def directions(  # noqa: PLR0913  (one parameter an option)
         normalize: true brings the rows of SeFa's weight to unit length first, as the code released
             with it does and the paper does not say.
         conditions: directions to leave alone, FILE or FILE:NAME.
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
         limit: training images to look at, at most.
     """
+    from functools import partial
+
     from latentkit.cli.results import Results
     from latentkit.cli.search import find_directions
     from latentkit.cli.sources import at_least, open_source
-    from latentkit.cli.unsupervised import Search
+    from latentkit.cli.unsupervised import Wanted
     from latentkit.store import save_directions
 
     at_least(1, count=count, limit=limit)
@@ -65,12 +68,11 @@ def directions(  # noqa: PLR0913  (one parameter an option)
         raise ValueError(f"--normalize is for --method sefa, got {method}")
     results = Results("directions", common, (".safetensors",))
     source = open_source(model, common, data)
-    wanted = Search(
+    wanted = Wanted(
         method, count, limit, start, end, estimator, confound or "label", region, normalize
     )
     found = find_directions(source, wanted, common.seed, conditions)
-    save_directions(found, results.main)
-    results.files.append(results.main.name)
+    results.add(results.main, partial(save_directions, found))
     numbers = {"directions": len(found.names), **found.provenance["numbers"]}
     numbers |= {"uncertainty": found.uncertainty} if found.uncertainty else {}
     results.finish(numbers, source, method=method, names=found.names)
@@ -117,7 +119,8 @@ def explain(  # noqa: PLR0913  (one parameter an option)
             earliest stage).
         images: rows of the pictures (.png; .svg or .pdf if --out ends in it).
         step: how far to walk, in standard deviations along the direction.
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
     """
     from latentkit.cli.atlas import MEASURED, explain_directions
     from latentkit.cli.readings import Reader
@@ -125,8 +128,7 @@ def explain(  # noqa: PLR0913  (one parameter an option)
     from latentkit.cli.scored import explain_scores
     from latentkit.cli.search import find_directions
     from latentkit.cli.sources import at_least, open_source
-    from latentkit.cli.unsupervised import Search
-    from latentkit.store import load_directions
+    from latentkit.cli.unsupervised import Wanted
 
     at_least(1, images=images)
     if directions is not None and score is not None:
@@ -140,12 +142,11 @@ def explain(  # noqa: PLR0913  (one parameter an option)
         explain_scores(results, source, score, method or "hires-cam", layer, images)
         return
     if directions is not None:
-        found = load_directions(directions)
-        found.check(source.fingerprint)
+        found = source.directions(directions)
     else:
         way = "pca" if hasattr(source.model, "encode") else "jacobian"
         count = min(4, source.latents(1, common.seed)[0].numel())
-        found = find_directions(source, Search(way, count), common.seed)
+        found = find_directions(source, Wanted(way, count), common.seed)
     source.require("decode")
     z = source.latents(max(images, MEASURED), common.seed).to(source.device)
     reader = Reader(source, z, method or "pattern", layer, common.seed)

@@ -4,8 +4,8 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -17,9 +17,10 @@ from latentkit.cli.explaining import explain
 from latentkit.cli.generating import reconstruct, sample
 from latentkit.cli.parser import Common
 from latentkit.cli.progress import stage
-from latentkit.cli.sources import Source, open_source, random_rows, usable_device
+from latentkit.cli.sources import BATCH, Source, open_source, usable_device
+from latentkit.data.images import random_rows
 from latentkit.latent.cluster import Clustering, kmeans
-from latentkit.store import versions, write_json
+from latentkit.store import alone, versions, write_json
 from latentkit.views.report.latent_map import MOST_POINTS, LatentMap, latent_map
 
 T = TypeVar("T")
@@ -51,6 +52,20 @@ def explore(
         return None, failed
     with stage("latent map"):
         return tried("latent map", partial(_map, source, images, common.seed), failed), failed
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Keeps the folder from other reports, unless nobody can write there anyway.
+
+    Raises:
+        ValueError: another report is being made there.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            folder.mkdir(exist_ok=True)
+            stack.enter_context(alone(folder, "makes a report there"))
+        yield
 
 
 def tried(name: str, work: Callable[[], T], failed: list[str]) -> T | None:
@@ -134,6 +149,8 @@ def _content(path: Path) -> dict[str, Any]:
 def _look(place: Path, verb: Callable[[Common], None], common: Common, key: Key) -> None:
     with redirect_stdout(io.StringIO()):
         verb(Common(str(place), common.seed, common.device))
+    if _content(place / "result.json").get("fingerprint") != key["fingerprint"]:
+        raise ValueError("the model has changed meanwhile: make the report again")
     write_json(place / _KEY, key)
 
 
@@ -144,7 +161,7 @@ def _verbs(
     model, name = source.model, source.name
     encodes, decodes = hasattr(model, "encode"), hasattr(model, "decode")
     found: dict[str, Callable[[Common], None]] = {}
-    if pictures and decodes and hasattr(model, "prior"):
+    if pictures and source.generates:
         found["sample"] = lambda c: sample(name, c, count=32, data=data)
     if pictures and encodes and decodes:
         found["reconstruct"] = lambda c: reconstruct(name, c, data=data, random=True)
@@ -183,7 +200,7 @@ def _clusters(
     if not hasattr(source.model, "cluster"):
         return kmeans(latents, count, seed), f"Clusters by K-means with {count} centres."
     with torch.no_grad():
-        parts = [source.model.code(x.to(source.device))[1] for x in torch.split(images, 256)]
+        parts = [source.model.code(x.to(source.device))[1] for x in torch.split(images, BATCH)]
     shares = torch.cat(parts).softmax(1).cpu()
     confidence, labels = shares.max(1)
     centres = torch.zeros(shares.shape[1], latents.shape[1])

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from latentkit.cli.progress import watched
 from latentkit.cli.sources import BATCH, Source
 from latentkit.data.shapes import Shapes
 from latentkit.data.shapes_render import FACTORS, render, sample_factors, shape_index
@@ -25,7 +26,11 @@ _SHAPE = FACTORS.index("shape")  # a kind; all other factors are amounts
 def disentanglement(
     source: Source, data: Shapes, seed: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Numbers and settings, on fresh scenes: their factors are independent and uniform."""
+    """Numbers and settings, on fresh scenes: their factors are independent and uniform.
+
+    Raises:
+        ValueError: all latents are alike.
+    """
     represent = _Represent(source, data.size, _SCENES + 2 * _VOTES * _GROUP + 1000)
     factors = sample_factors(_SCENES, torch.Generator().manual_seed(seed))
     latents = represent(factors)
@@ -47,7 +52,7 @@ def disentanglement(
 
 
 def _dci(latents: Tensor, factors: Tensor, seed: int) -> dict[str, float]:
-    columns = tqdm(range(len(FACTORS)), desc="DCI", leave=False, disable=None)
+    columns = watched(range(len(FACTORS)), "DCI")
     found = [importance(latents, factors[:, j], j == _SHAPE, seed) for j in columns]
     numbers = {"dci_informativeness": sum(score for _, score in found) / len(found)}
     table = torch.stack([weights for weights, _ in found], dim=1)

@@ -15,7 +15,7 @@ def open_space(source: Source, spec: str | None, seed: int) -> Space | None:
         source.require("decode", "prior")
     elif hasattr(source.model, "encode"):
         spec = "encoder"
-    elif hasattr(source.model, "decode") and hasattr(source.model, "prior"):
+    elif source.generates:
         spec = "classifier" if has_classes(source.data) else None
     return None if spec is None else space_of(source, spec, seed)
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from latentkit.cli.sources import BATCH, Source, random_rows
+from latentkit.cli.progress import watched
+from latentkit.cli.sources import BATCH, Source
+from latentkit.data.images import random_rows
 from latentkit.metrics.bootstrap import averaged
 from latentkit.metrics.generated import compared, intervals
 from latentkit.metrics.geometry import arc, perceptual_path_length
@@ -18,10 +19,18 @@ _PATHS = 1000  # places that the path length is averaged over
 _STEP = 1e-4  # of the path length where there is no derivative, as in the paper
 
 
-def compare(
+def against_real(
     source: Source, space: Space, images: Tensor, samples: int | None, seed: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Numbers and settings: distances, shares and path length in the space's features."""
+    """Numbers and settings: distances, shares and path length in the space's features.
+
+    Args:
+        source: the model, with `decode` and a prior.
+        space: the features.
+        images: real ones, (N, C, *S).
+        samples: generated images; None for as many as real ones, at most 5,000.
+        seed: of everything random.
+    """
     count = samples or min(_MOST, len(images))
     settings: dict[str, Any] = {"generated_images": count, "real_images": min(count, len(images))}
     real = space.read(images[random_rows(len(images), count, seed)], source.device)
@@ -65,5 +74,5 @@ def _speeds(source: Source, space: Space, pair: list[Tensor], epsilon: float | N
         return space.flat(source.model.decode(z))
 
     batches = list(zip(*(torch.split(v.to(source.device), BATCH) for v in pair), strict=True))
-    bar = tqdm(batches, desc="path length", leave=False, disable=len(batches) < 2 or None)
+    bar = watched(batches, "path length", few=len(batches) < 2)
     return torch.cat([perceptual_path_length(perceive, z, dz, epsilon).cpu() for z, dz in bar])

@@ -36,12 +36,13 @@ def sample(  # noqa: PLR0913  (one parameter an option)
         truncation: less variety, safer images: in a style decoder 1 changes nothing and 0 gives the
             mean style; with a Gaussian prior, the standard deviations that no coordinate exceeds.
         cutoff: truncate only so many style layers, the coarsest first (default: all).
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
     """
     from latentkit.cli.results import Results
     from latentkit.cli.sampling import check_sampler, draw, draw_truncated
     from latentkit.cli.sources import at_least, open_source
-    from latentkit.views.figures import grid
+    from latentkit.views.pixels import grid
 
     at_least(1, count=count, columns=columns)
     results, source = Results("sample", common), open_source(model, common, data)
@@ -72,7 +73,8 @@ def reconstruct(
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
         common: options of every verb.
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
         split: which images.
         count: how many.
         random: true draws them by the seed; false takes the first ones.
@@ -80,7 +82,7 @@ def reconstruct(
     from latentkit.cli.results import Results
     from latentkit.cli.sources import at_least, open_source
     from latentkit.metrics.reconstruction import mse, psnr
-    from latentkit.views.figures import alternate, grid
+    from latentkit.views.pixels import alternate, grid
 
     at_least(1, count=count)
     results, source = Results("reconstruct", common), open_source(model, common, data)
@@ -108,7 +110,8 @@ def encode(
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
         common: options of every verb.
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
         split: which images.
         limit: only the first so many.
         projector: also write them for TensorBoard's projector, into this folder.

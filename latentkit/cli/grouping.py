@@ -27,7 +27,8 @@ def cluster(
             and noise), deep embedded clustering, or the encoder's own classes (ClusterGAN).
         clusters: how many (default: the number of classes, or 10); auto tries 2 to 20 and takes
             the best by BIC (gmm) or silhouette.
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
         split: which images.
         limit: only the first so many.
     """
@@ -87,7 +88,8 @@ def augment(
         directions: a file that `latentkit directions` wrote, for --method direction.
         strength: of the noise beside the latent (jitter; default 0.3), or how far to move at most
             either way, in standard deviations along the direction (direction; default 1).
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
         limit: only the first so many training images.
     """
     import torch
@@ -95,7 +97,7 @@ def augment(
     from latentkit.cli.augmenting import arrays_of, make, training_latents
     from latentkit.cli.results import Results
     from latentkit.cli.sources import at_least, open_source
-    from latentkit.views.figures import grid
+    from latentkit.views.pixels import grid
 
     at_least(1, per_class=per_class, limit=limit)
     results, source = Results("augment", common, (".npz",)), open_source(model, common, data)

@@ -13,7 +13,7 @@ from latentkit.cli.endpoints import parse_number, read_image
 from latentkit.cli.sources import Source
 from latentkit.latent.attributes import Strata
 
-FORMS = "label:N, name:TEXT, without:TEXT, attribute:NAME=NUMBER or a folder of images"
+FORMS = "label:CLASS, name:TEXT, without:TEXT, attribute:NAME=NUMBER or a folder of images"
 _FILES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 _COMPARE = {"=": operator.eq, "<": operator.lt, ">": operator.gt}
 
@@ -40,10 +40,13 @@ def read_group(source: Source, name: str, limit: int) -> Group:
 
     Args:
         source: the model.
-        name: `label:3`; `name:dark skin` (a regular expression, found in the image's name
-            whatever the case) or `without:skin tone` (not found in it); `attribute:smile=1`, `<` or
-            `>`; or a folder.
+        name: `label:CLASS`, by name or number; `name:dark skin` (a regular expression, found in
+            the image's name whatever the case) or `without:skin tone` (not found in it);
+            `attribute:smile=1`, `<` or `>`; or a folder.
         limit: images to look at, at most.
+
+    Raises:
+        ValueError: the name is none of these, or chooses no image.
     """
     kind, _, value = name.partition(":")
     if kind not in {"label", "name", "without", "attribute"} or not value:
@@ -51,7 +54,8 @@ def read_group(source: Source, name: str, limit: int) -> Group:
     keys: tuple[str, ...] = ()
     labels = source.data.split("train").labels[:limit]
     if kind == "label":
-        chosen = labels == parse_number(name, value)
+        classes = source.data.class_names
+        chosen = labels == (classes.index(value) if value in classes else parse_number(name, value))
     elif kind == "attribute":
         chosen = _by_attribute(source, value, limit)
     else:
@@ -104,10 +108,13 @@ def _digest(image: Tensor) -> bytes:
 
 
 def in_pairs(start: Group, end: Group) -> tuple[Tensor, Tensor]:
-    """Rows of start and of end, pair by pair: images whose keys are alike and alone in their group.
+    """Rows (P,) of start and of end, pair by pair: images whose keys are alike and found once.
 
     Names are alike but for the text that chose them: `waving hand: dark skin tone`, chosen by
     `name:: dark skin tone`, is the pair of `waving hand`. Files of folders have equal names.
+
+    Raises:
+        ValueError: the groups have no names to go by, or no name in common.
     """
     if not (start.keys and end.keys):
         raise ValueError(
@@ -126,7 +133,11 @@ def in_pairs(start: Group, end: Group) -> tuple[Tensor, Tensor]:
 
 
 def confounds(source: Source, start: Group, end: Group, confound: str) -> Strata:
-    """The value of a confound, `label` or `attribute:NAME`, for each image of two groups."""
+    """The value of a confound, `label` or `attribute:NAME`, for each image of two groups.
+
+    Raises:
+        ValueError: a group is a folder, or there is no such confound.
+    """
     if start.rows is None or end.rows is None:
         raise ValueError("--estimator balanced needs groups of training images, got a folder")
     kind, _, name = confound.partition(":")
@@ -165,7 +176,10 @@ def _by_name(source: Source, kind: str, text: str, limit: int) -> tuple[Tensor, 
     """Which images, and the rest of the name of each that is one of them."""
     names = source.data.item_names("train")[:limit]
     if not names:
-        raise ValueError('the images have no names: an .npz names them under the key "name"')
+        raise ValueError(
+            "the images have no names: files of a folder have theirs, and an .npz names its images "
+            'under the key "name"'
+        )
     try:
         pattern = re.compile(text, re.IGNORECASE)
     except re.error as error:

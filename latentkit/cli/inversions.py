@@ -92,7 +92,7 @@ def _join(parts: list[Inversion]) -> Inversion:
 def choose_images(
     source: Source, specs: list[str] | None, split: Split, count: int
 ) -> tuple[Tensor, list[str]]:
-    """The images that the user named, else the first of a split, and their names."""
+    """The images (N, C, *S) that the user named, else the first of a split, and their names."""
     if specs:
         return read_images(specs, source), [spec.rpartition("/")[2] for spec in specs]
     images = source.images(split, count)[0]
@@ -129,7 +129,7 @@ def judge(
 def picture(
     images: Tensor, started: Tensor, found: Inversion, names: list[str], outside: list[bool] | None
 ) -> Figure:
-    """Original, start, inversion and error of the first images, below each other."""
+    """Original, start, inversion and error of the first images (N, C, H, W), below each other."""
     x, first, last = images[:_SHOWN], started[:_SHOWN], found.image[:_SHOWN]
     error = (x - last).abs().mean(1, keepdim=True).expand_as(x)
     flags = [False] * len(x) if outside is None else outside
@@ -144,7 +144,14 @@ def picture(
 def numbers_of(
     images: Tensor, started: Tensor, found: Inversion, outside: list[bool] | None
 ) -> dict[str, Any]:
-    """What `result.json` says of an inversion: means, and lists with one number an image."""
+    """What `result.json` says of an inversion: means, and lists with one number an image.
+
+    Args:
+        images: (N, C, *S).
+        started: what the inversion started from, (N, C, *S).
+        found: the inversion.
+        outside: which images are out of domain; None where nobody can tell.
+    """
     numbers: dict[str, Any] = {
         "images": len(images),
         "mse": found.mse.mean().item(),

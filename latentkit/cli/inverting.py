@@ -36,7 +36,8 @@ def invert(  # noqa: PLR0913  (one parameter an option)
             package.module:callable).
         prior_weight: of leaving the prior.
         reference: held-out images to judge by (40 or more); 0 for none.
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
     """
     import numpy as np
 

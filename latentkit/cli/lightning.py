@@ -25,6 +25,7 @@ from latentkit.cli.checks import (
     check_shapes,
     plain_ddp,
 )
+from latentkit.cli.runs import own_folder, told
 from latentkit.store import atomic
 from latentkit.training.base import Training
 from latentkit.training.health import Health
@@ -51,6 +52,13 @@ _QUIET = (
     ".*LightningCLI's args parameter.*",
     ".*module.s. in eval mode at the start of training.*",
     ".*isinstance.treespec, LeafSpec.*",
+)
+
+
+_TALKERS = (
+    "pytorch_lightning.utilities.rank_zero",
+    "pytorch_lightning.trainer.connectors.signal_connector",
+    "lightning_fabric.utilities.seed",
 )
 
 
@@ -121,7 +129,8 @@ class TrainingCLI(LightningCLI):
         folder = Path(config.ckpt_path).parent if config.ckpt_path else None
         runs = RUNS / self.run_name
         resumed = folder is not None and folder.resolve().parent == runs.resolve()
-        version = folder.name if folder is not None and resumed else None
+        named = re.fullmatch(r"version_(\d+)", folder.name) if folder and resumed else None
+        version = int(named[1]) if named else None  # a number: the bar cuts texts to four letters
         return TensorBoardLogger(str(RUNS), self.run_name, version, default_hp_metric=False)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
@@ -151,6 +160,11 @@ class TrainingCLI(LightningCLI):
             if self.subcommand == "fit":
                 self._get(self.config_init, "quality").check(self.datamodule)
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Runs it; a training has its run folder to itself."""
+        with own_folder(self.trainer) if subcommand == "fit" else told():
+            super()._run_subcommand(subcommand)
+
     def before_fit(self) -> None:
         """Points the checkpoints at the run folder."""
         folder = folder_of(self.trainer)
@@ -179,7 +193,7 @@ def run(args: list[str] | None) -> None:
     """Runs `fit`, `validate`, `test` or `predict` with these arguments (None: the process's)."""
     for message in _QUIET:
         warnings.filterwarnings("ignore", message)
-    for logger in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
+    for logger in _TALKERS:
         logging.getLogger(logger).addFilter(_wanted)
     strict = {"allow_abbrev": False, "exit_on_error": False}
     TrainingCLI(
@@ -200,5 +214,9 @@ def run(args: list[str] | None) -> None:
 
 
 def _wanted(record: logging.LogRecord) -> bool:
-    """Leaves out Lightning's tips, the seed (config.yaml has it) and devices that are not there."""
-    return not re.search(r"Tip|Seed set to|available: False", record.getMessage())
+    """Leaves out Lightning's tips, the seed (config.yaml has it), devices that are not there.
+
+    Also that the run was stopped: that is said in the end, with how to go on.
+    """
+    heard = r"Tip|Seed set to|available: False|Detected KeyboardInterrupt|Received SIGTERM"
+    return not re.search(heard, record.getMessage())

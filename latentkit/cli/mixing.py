@@ -34,6 +34,9 @@ def mixed_images(
 
     Returns:
         Images (R, K, C, *S) and a sentence that says how they were mixed.
+
+    Raises:
+        ValueError: the model has neither styles nor modules, or not such layers.
     """
     kept, given = kept.to(source.device), given.to(source.device)
     model = source.model

@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeAlias
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser
 
+from latentkit.shipped import check_named
+
 
 class _Formatter(HelpFormatter):
     """Plain argparse help, with the default of each option that has one."""
@@ -127,14 +129,22 @@ def _without_none(kind: Any) -> Any:  # noqa: ANN401
 def call(verb: Verb, name: str, args: list[str]) -> None:
     """Parses `args` and calls the verb."""
     chosen = vars(parser_of(verb, name).parse_args(args))
+    for sources in filter(None, map(chosen.get, ("model", "runs"))):
+        for source in [sources] if isinstance(sources, str) else sources:
+            check_named(source)  # before the verb imports torch
     hints = typing.get_type_hints(verb)
     values: dict[str, Any] = {}
     for parameter in inspect.signature(verb).parameters:
         kind = hints[parameter]
         if is_dataclass(kind):
-            given = {f.name: chosen[f.name] for f in _typed(kind)}
-            known = any(item.name == "options" for item in fields(kind))
-            values[parameter] = kind(**given, **({"options": chosen} if known else {}))  # type: ignore[operator]
+            values[parameter] = _built(kind, chosen)
         else:
             values[parameter] = chosen[parameter.rstrip("_")]
     verb(**values)
+
+
+def _built(kind: Any, chosen: dict[str, Any]) -> object:  # noqa: ANN401  (a dataclass)
+    """One that holds what was typed of it, and all that was typed where it wants to know."""
+    given = {item.name: chosen[item.name] for item in _typed(kind)}
+    wants_all = any(item.name == "options" for item in fields(kind))
+    return kind(**given, **({"options": chosen} if wants_all else {}))

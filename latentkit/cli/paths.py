@@ -18,7 +18,7 @@ from latentkit.latent.interpolate import lerp, matched, mixed, slerp, through
 from latentkit.latent.render import decode_path
 from latentkit.metrics.geometry import energy, gain, path_length
 from latentkit.priors import Gaussian, GaussianOneHot, Uniform
-from latentkit.views.figures import enlarged, grid, labelled_rows
+from latentkit.views.pixels import enlarged, grid
 
 _FINER = 8  # points that measure a leg's speed, for each one that is drawn
 _CURVES = {"piecewise": {"lerp", "slerp", "matched", "geodesic"}, "spline": {"lerp", "matched"}}
@@ -47,7 +47,11 @@ def chosen_methods(way: Way, source: Source) -> list[str]:
 
 
 def anchors_of(names: Sequence[str], source: Source, seed: int) -> Tensor:
-    """Latents (K, *Z) of the endpoints, in order."""
+    """Latents (K, *Z) of the endpoints, in order.
+
+    Raises:
+        ValueError: an endpoint is none, or their latents differ in size.
+    """
     ends = [endpoint(name, source, seed) for name in names]
     if len({end.shape for end in ends}) > 1:
         shapes = ", ".join(f"{n} {tuple(e.shape[1:])}" for n, e in zip(names, ends, strict=True))
@@ -129,10 +133,18 @@ def numbers(walks: Mapping[str, Walk]) -> dict[str, Any]:
 
 
 def draw(results: Results, rows: Mapping[str, Tensor], loop: bool) -> None:
-    """Writes the strip or the labelled strips, and the animation: there and back, or round."""
+    """Writes the strip or the labelled strips, and the animation: there and back, or round.
+
+    Args:
+        results: where to.
+        rows: by method, images (T, C, H, W), as many of each.
+        loop: whether the walk ends where it began.
+    """
     images = torch.stack([*rows.values()], dim=1)  # (T, M, C, H, W)
     picture = results.drawn
     if len(rows) > 1 or picture.suffix != ".png":
+        from latentkit.views.figures import labelled_rows  # matplotlib, for this alone
+
         results.figure(labelled_rows(rows), picture)
         frames = [enlarged(grid(several, len(several)), 512) for several in images]
     else:

@@ -1,21 +1,31 @@
 """Progress bars of the verbs, on a terminal's stderr, gone when the work is done."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
 
 from tqdm import tqdm
 
-from latentkit.latent.watch import Watch
+T = TypeVar("T")
 
 
-def bar(what: str) -> Watch:
-    """Shows how far work that can be watched has come."""
+def watched(items: Iterable[T], what: str, few: bool = False) -> Iterable[T]:
+    """The same items, with a bar that shows how many of them are done.
 
-    def watch(numbers: Iterable[int]) -> Iterable[int]:
-        shown: Iterable[int] = tqdm(numbers, desc=what, leave=False, disable=None)
-        return shown
+    Args:
+        items: to go through.
+        what: is done with them, in a word or two.
+        few: whether they are too few to be worth a bar.
+    """
+    # None is tqdm's word for "on a terminal alone".
+    shown: Iterable[T] = tqdm(items, desc=what, leave=False, disable=few or None)
+    return shown
 
-    return watch
+
+def bar(what: str) -> Callable[[Iterable[T]], Iterable[T]]:
+    """What shows how far work has come that lets its caller look on."""
+    return partial(watched, what=what)
 
 
 @contextmanager

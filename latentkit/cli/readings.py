@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from latentkit.cli.progress import watched
 from latentkit.cli.sources import Source
 from latentkit.explain.cam import Method as CamMethod
 from latentkit.explain.control import CONTROLS, networks, untrained
@@ -69,8 +69,8 @@ class Reader:
         return self._of(self.source.model, vectors)
 
     def controls(self, vectors: Tensor) -> list[dict[str, Tensor]]:
-        """The same of networks with random weights, where the model has any."""
-        numbers = tqdm(range(CONTROLS), desc="random weights", leave=False, disable=None)
+        """Maps (K, N, *S_layer) by question, of networks with random weights; one draw each."""
+        numbers = watched(range(CONTROLS), "random weights")
         return [self._control(untrained(self.source.model, k), vectors) for k in numbers]
 
     def _control(self, model: Decoder, vectors: Tensor) -> dict[str, Tensor]:
@@ -87,12 +87,7 @@ class Reader:
 
     def _of(self, model: Decoder, vectors: Tensor) -> dict[str, Tensor]:
         if self.method == "pattern":
-            read = tqdm(
-                readers(model, lambda: self._learn).items(),
-                desc="readings",
-                leave=False,
-                disable=None,
-            )
+            read = watched(readers(model, lambda: self._learn).items(), "readings")
             return {
                 f"{name} reading": pattern(encode, model.decode, self.z, vectors).norm(dim=2)
                 for name, encode in read
@@ -142,8 +137,8 @@ class Reader:
 
 def effects(source: Source, z: Tensor, vectors: Tensor) -> Tensor:
     """What the generator changes along each direction: (K, N, *S)."""
-    bar = tqdm(vectors, desc="effects", leave=False, disable=None)
-    return torch.stack([effect(source.model.decode, z, d) for d in bar])
+    shown = watched(vectors, "effects")
+    return torch.stack([effect(source.model.decode, z, d) for d in shown])
 
 
 def uses(
@@ -158,8 +153,7 @@ def uses(
     module, decode = user(source.model, z), source.model.decode
     if module is None:
         return None
-    bar = tqdm(vectors, desc="use", leave=False, disable=None)
-    found = [used(module, decode, z, d, length) for d in bar]
+    found = [used(module, decode, z, d, length) for d in watched(vectors, "use")]
     return torch.stack([maps for maps, _ in found]), [float(e.median()) for _, e in found]
 
 

@@ -17,6 +17,9 @@ def read_region(name: str, shape: tuple[int, ...]) -> Tensor:
     Args:
         name: a half, `center` (the middle half of each side), or an image file, white inside.
         shape: (C, *S).
+
+    Raises:
+        ValueError: it is none of these.
     """
     if name in get_args(Region):
         return region_mask(shape, name)  # type: ignore[arg-type]  # one of the literals

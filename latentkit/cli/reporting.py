@@ -15,29 +15,32 @@ def report(run: str, common: Common, *, data: str | None = None, images: int = 1
     Args:
         run: a run folder, or a folder with results in it.
         common: options of every verb.
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
         images: test images to look at, drawn at random.
     """
+    from contextlib import nullcontext
     from pathlib import Path
 
-    from latentkit.cli.exploring import explore
+    folder = Path(run)
+    if not folder.is_dir():
+        raise ValueError(f"expected a run folder or a folder of results, got {run}")
+    from latentkit.cli.exploring import explore, one_at_a_time
     from latentkit.cli.sources import at_least
     from latentkit.store import CHECKPOINT_FILE, MODEL_FILE, atomic
     from latentkit.views.report import page
 
     at_least(20, images=images)
-    folder = Path(run)
-    if not folder.is_dir():
-        raise ValueError(f"expected a run folder or a folder of results, got {run}")
     out = Path(common.out) if common.out else folder / "report.html"
     if out.suffix not in {"", ".html"} and not out.is_dir():
         raise ValueError(f"expected --out to be a folder or end in .html, got {out}")
     out = out if out.suffix == ".html" else out / "report.html"
     trained = any((folder / name).is_file() for name in (MODEL_FILE, CHECKPOINT_FILE))
-    found, failed = explore(run, common, data, images) if trained else (None, [])
-    text = page(folder, found, failed)
-    with atomic(out) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with one_at_a_time(folder / "report") if trained else nullcontext():
+        found, failed = explore(run, common, data, images) if trained else (None, [])
+        text = page(folder, found, failed)
+        with atomic(out) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     print(out)
 
 
@@ -61,7 +64,8 @@ def compare(
     Args:
         runs: two models or more: run folders, model files, .ckpt or package.module:factory.
         common: options of every verb.
-        data: a data YAML, a folder of images or an .npz, instead of the models' own data.
+        data: instead of the models' own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
         images: test images to look at, drawn at random.
         features: what generated images are compared in: classifier (of the data's labels; the
             default where there are any), inception or package.module:callable.

@@ -1,20 +1,23 @@
-"""Where a verb's results go: named files, written whole, with a `result.json` beside them."""
+"""Where a verb's results go: named files, written all or none, with a `result.json` beside them."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from latentkit.cli import video
 from latentkit.cli.parser import Common
 from latentkit.cli.sources import Source
-from latentkit.store import atomic, versions, write_json
-from latentkit.views.figures import enlarged, to_pil
+from latentkit.store import json_text, versions, write_all
+from latentkit.views.pixels import enlarged, to_pil
+
+if TYPE_CHECKING:  # a verb that draws no axes does without it
+    from matplotlib.figure import Figure
 
 FIGURE = (".png", ".svg", ".pdf")
 """Endings of a picture that is drawn, not made of pixels alone."""
@@ -23,7 +26,7 @@ _DPI = 200  # of a .png, and of the images inside the others: enough for print
 
 
 class Results:
-    """The output folder of one call of a verb.
+    """The output folder of one call of a verb, into which `finish` writes everything at once.
 
     Args:
         verb: the verb's name.
@@ -45,13 +48,29 @@ class Results:
         self._check_writable()
         if self.main.suffix == ".mp4":
             video.check_video()
-        self.files: list[str] = []
+        self._writers: dict[Path, Callable[[Path], object]] = {}
+
+    @property
+    def files(self) -> list[str]:
+        """Names of the files."""
+        return [path.name for path in self._writers]
 
     def _check_writable(self) -> None:
-        """Finds out before the work, not after it, that a file is where a folder must be."""
-        for parent in self.main.parents:
-            if parent.exists() and not parent.is_dir():
-                raise ValueError(f"cannot write {self.main}: {parent} is a file, not a folder")
+        """Finds out before the work, not after it, that nothing can be written there."""
+        parent = next(p for p in self.main.parents if p.exists())
+        if not parent.is_dir():
+            raise ValueError(f"cannot write {self.main}: {parent} is a file, not a folder")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise ValueError(
+                f"cannot write {self.main}: you may not write into {parent}; choose another --out"
+            )
+        for path in (self.main, self.json):
+            if path.is_dir():
+                raise ValueError(f"cannot write {path}: it is a folder; move it, or choose another")
+
+    def add(self, path: Path, write: Callable[[Path], object]) -> None:
+        """Adds a file, by what writes it to the name that it is given."""
+        self._writers[path] = write
 
     @property
     def drawn(self) -> Path:
@@ -63,62 +82,42 @@ class Results:
         return self.main.with_name(self.prefix + name)
 
     def image(self, grid: Tensor, path: Path | None = None) -> None:
-        """Writes an image (C, H, W) in [0, 1], a small one with its pixels enlarged."""
-        self._save(to_pil(enlarged(grid)), path or self.main)
+        """Adds an image (C, H, W) in [0, 1], a small one with its pixels enlarged."""
+        self.add(path or self.main, to_pil(enlarged(grid)).save)
 
-    def figure(self, figure: Figure, path: Path | None = None) -> None:
-        """Writes a matplotlib figure, without the date."""
+    def figure(self, figure: "Figure", path: Path | None = None) -> None:
+        """Adds a matplotlib figure, without the date."""
         path = path or self.main
         dates = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-        with atomic(path) as temporary:
-            figure.savefig(
-                temporary, dpi=_DPI, bbox_inches="tight", metadata=dates.get(path.suffix)
-            )
-        self.files.append(path.name)
+        date = dates.get(path.suffix)
+        self.add(path, partial(figure.savefig, dpi=_DPI, bbox_inches="tight", metadata=date))
 
     def text(self, content: str, path: Path | None = None) -> None:
-        """Writes a text."""
-        path = path or self.main
-        with atomic(path) as temporary:
-            temporary.write_text(content, encoding="utf-8")
-        self.files.append(path.name)
+        """Adds a text."""
+        self.add(path or self.main, partial(Path.write_text, data=content, encoding="utf-8"))
 
     def animation(
         self, frames: list[Tensor], path: Path | None = None, seconds: float = 0.1
     ) -> None:
-        """Writes frames (C, H, W) in [0, 1] as an endless GIF."""
+        """Adds frames (C, H, W) in [0, 1] as an endless GIF."""
         first, *rest = [to_pil(frame) for frame in frames]
-        self._save(
-            first,
-            path or self.main,
-            save_all=True,
-            append_images=rest,
-            duration=int(1000 * seconds),
-            loop=0,
-        )
+        time = int(1000 * seconds)
+        gif = partial(first.save, save_all=True, append_images=rest, duration=time, loop=0)
+        self.add(path or self.main, gif)
 
     def video(self, frames: list[Tensor]) -> None:
-        """Writes frames (C, H, W) in [0, 1] as an .mp4, where `--out` ends in it."""
+        """Adds frames (C, H, W) in [0, 1] as an .mp4, where `--out` ends in it."""
         if self.main.suffix == ".mp4":
-            video.write_video(frames, self.main)
-            self.files.append(self.main.name)
-
-    def _save(self, image: Image.Image, path: Path, **settings: Any) -> None:
-        with atomic(path) as temporary:
-            image.save(temporary, **settings)
-        self.files.append(path.name)
+            self.add(self.main, partial(video.write_video, frames))
 
     def arrays(self, path: Path | None = None, **arrays: NDArray[Any]) -> None:
-        """Writes a compressed `.npz`."""
-        path = path or self.main
-        with atomic(path) as temporary:
-            np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-        self.files.append(path.name)
+        """Adds a compressed `.npz`."""
+        self.add(path or self.main, partial(np.savez_compressed, **arrays))  # type: ignore[arg-type]
 
     def finish(
         self, numbers: Mapping[str, Any], source: Source | None = None, **settings: Any
     ) -> None:
-        """Writes the JSON with numbers and all options, and says where everything is.
+        """Writes the files and the JSON with numbers and options, and says where everything is.
 
         Args:
             numbers: what was found.
@@ -129,14 +128,26 @@ class Results:
         content["settings"] = {**self.common.options, **settings, "seed": self.common.seed}
         if source is not None:
             content |= {"model": source.name, "fingerprint": source.fingerprint}
-        write_json(self.json, {**content, "versions": versions()})
+        text = json_text({**content, "versions": versions()})
+        write = partial(Path.write_text, data=text, encoding="utf-8")
+        write_all({**self._writers, self.json: write})
         for name in self.files:
             print(self.main.with_name(name))
-        for name, value in numbers.items():
-            if isinstance(value, int | float | str):
-                print(f"  {name}: {_short(value)}")
-            elif isinstance(value, list) and all(isinstance(v, float) for v in value):
-                print(f"  {name}: {' '.join(map(_short, value))}")
+        for line in _lines(numbers):
+            print(f"  {line}")
+
+
+def _lines(numbers: Mapping[str, Any]) -> Iterator[str]:
+    """The numbers that fit a line, each with its interval."""
+    for name, value in numbers.items():
+        ends = numbers.get(f"{name}_ci95")
+        if isinstance(value, int | float | str):
+            within = f" (95 % {_short(ends[0])} to {_short(ends[1])})" if ends else ""
+            yield f"{name}: {_short(value)}{within}"
+        elif name.removesuffix("_ci95") in numbers and name.endswith("_ci95"):
+            continue  # stands behind its number
+        elif isinstance(value, list) and all(isinstance(v, float) for v in value):
+            yield f"{name}: {' '.join(map(_short, value))}"
 
 
 def _short(value: float | str) -> str:

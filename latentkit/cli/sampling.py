@@ -29,6 +29,9 @@ def draw(
 
     Any sampler but the prior is fitted to the encoded training images: for a VAE to the posterior
     means, which its `encode` gives. Posterior samples score the same (`benchmarks/samplers.py`).
+
+    Raises:
+        ValueError: an option belongs to another sampler, or the model has no prior.
     """
     check_sampler(sampler, components, bandwidth)
     if sampler == "prior":
@@ -53,6 +56,10 @@ def draw_truncated(
 
     A style decoder's styles are moved towards their mean; in other models the Gaussian coordinates
     of the prior are drawn again where they lie beyond psi standard deviations.
+
+    Raises:
+        ValueError: the model has neither styles nor Gaussian coordinates, or psi is not above 0 for
+            them.
     """
     source.require("prior")
     prior, generator = source.model.prior, torch.Generator().manual_seed(seed)

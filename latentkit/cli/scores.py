@@ -9,8 +9,9 @@ from torch import Tensor
 from latentkit.cli.bounds import bounds
 from latentkit.cli.clusters import agreement
 from latentkit.cli.factors import disentanglement
-from latentkit.cli.generated import compare
-from latentkit.cli.sources import BATCH, Source, random_rows
+from latentkit.cli.generated import against_real
+from latentkit.cli.sources import Source
+from latentkit.data.images import random_rows
 from latentkit.data.shapes import Shapes
 from latentkit.latent.cluster import kmeans
 from latentkit.metrics.bootstrap import averaged
@@ -42,6 +43,9 @@ def measure(
         space: features to compare generated images in; None for no comparison.
         samples: number of generated images, and of posterior samples of the tighter bound.
         seed: of everything random.
+
+    Raises:
+        ValueError: the model offers nothing that can be measured.
     """
     model, parts = source.model, []
     if hasattr(model, "encode"):
@@ -50,8 +54,8 @@ def measure(
         parts.append(bounds(source, model, images, samples[1], seed))
     if hasattr(model, "encode") and isinstance(source.data, Shapes):
         parts.append(disentanglement(source, source.data, seed))
-    if space is not None and hasattr(model, "decode") and hasattr(model, "prior"):
-        parts.append(compare(source, space, images, samples[0], seed))
+    if space is not None and source.generates:
+        parts.append(against_real(source, space, images, samples[0], seed))
     if hasattr(model, "discriminate") and hasattr(model, "prior"):
         parts.append(_realness(source, images, seed))
     if not parts:
@@ -103,11 +107,7 @@ def _clustering(
     found = kmeans(latents, count, seed, _RESTARTS).labels
     numbers = _agreement("kmeans", labels, found, seed)
     if hasattr(source.model, "cluster"):
-        with torch.no_grad():
-            batches = [
-                source.model.cluster(x.to(source.device)) for x in torch.split(images, BATCH)
-            ]
-        own = torch.cat(batches).cpu()
+        own = source.map("cluster", images)
         numbers |= _agreement("encoder", labels, own, seed)
         numbers["encoder_clusters_used"] = int(own.bincount().count_nonzero())
     settings = {"kmeans_clusters": count, "kmeans_restarts": _RESTARTS}

@@ -7,17 +7,17 @@ from torch import Tensor
 
 from latentkit.cli.attributes import find_attribute, read_groups
 from latentkit.cli.sources import Source
-from latentkit.cli.unsupervised import EXACT, Search, cones, unsupervised
+from latentkit.cli.unsupervised import EXACT, Wanted, cones, unsupervised
 from latentkit.latent import directions as search
 from latentkit.latent.angles import orthogonal
-from latentkit.store import Directions, load_directions
+from latentkit.store import Directions
 
 
 def find_directions(
-    source: Source, wanted: Search, seed: int, conditions: list[str] | None = None
+    source: Source, wanted: Wanted, seed: int, conditions: list[str] | None = None
 ) -> Directions:
     """Finds directions, without what they share with the conditions (`FILE` or `FILE:NAME`)."""
-    given = read_conditions(conditions, source.fingerprint) if conditions else None
+    given = _read_conditions(conditions, source) if conditions else None
     uncertainty: dict[str, Any] = {}
     if wanted.method == "attribute":
         ends = (wanted.start, wanted.end)
@@ -52,13 +52,12 @@ def find_directions(
     )
 
 
-def read_conditions(specs: list[str], fingerprint: str) -> Tensor:
+def _read_conditions(specs: list[str], source: Source) -> Tensor:
     """The directions (L, D) of `FILE` or `FILE:NAME`, which must be of the same model."""
     found = []
     for spec in specs:
         path, ending, name = spec.partition(".safetensors:")
-        stored = load_directions(path + ending.removesuffix(":"))
-        stored.check(fingerprint)
+        stored = source.directions(path + ending.removesuffix(":"))
         if ending and name not in stored.names:
             raise ValueError(f"{spec} names no direction: {path} has {', '.join(stored.names)}")
         rows = [stored.names.index(name)] if ending else range(len(stored.names))

@@ -3,24 +3,27 @@
 import copy
 import importlib
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import yaml
 from torch import Tensor
-from tqdm import tqdm
 
 from latentkit import store
-from latentkit.cli.parser import Common
-from latentkit.data.base import ImageData, Split
-from latentkit.data.mnist5k import MNIST5k
+from latentkit.cli.parser import Common, Split
+from latentkit.cli.progress import watched
+from latentkit.data.images import random_rows
+
+if TYPE_CHECKING:  # Lightning: a second that verbs without data do not need
+    from latentkit.data.base import ImageData
 
 BATCH = 256  # images or latents in one call of a network
+_WATCHED = 20  # batches from which on a bar is shown
 
 
 @dataclass
@@ -47,7 +50,7 @@ class Source:
         return store.fingerprint(self.model)
 
     @cached_property
-    def data(self) -> ImageData:
+    def data(self) -> "ImageData":
         """The data set, whose images have the shape the model takes."""
         data = open_data(self.data_name, self.about, self.image_shape)
         if self.image_shape is not None and data.image_shape != self.image_shape:
@@ -55,6 +58,8 @@ class Source:
                 f"expected images of shape {self.image_shape} for {self.name}, "
                 f"the data has {data.image_shape}"
             )
+        from latentkit.data.mnist5k import MNIST5k
+
         trained = (self.about.get("data") or {}).get("init_args", {}).get("dataset", "")
         if isinstance(data, MNIST5k) and str(trained).endswith(".MNIST"):
             raise ValueError(
@@ -84,22 +89,37 @@ class Source:
                 f"{' and '.join(methods)}"
             )
 
-    @torch.no_grad()
+    @property
+    def generates(self) -> bool:
+        """Whether images can be made of samples of its prior."""
+        return hasattr(self.model, "decode") and hasattr(self.model, "prior")
+
     def encode(self, images: Tensor) -> Tensor:
         """(N, C, *S) -> (N, *Z), in batches, on the CPU."""
-        self.require("encode")
-        batches = _watched(torch.split(images, BATCH), "encode")
-        return torch.cat([self.run("encode", x).cpu() for x in batches])
+        return self.map("encode", images)
 
-    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """(N, *Z) -> (N, C, *S), in batches, on the CPU."""
-        self.require("decode")
-        batches = _watched(torch.split(latents, BATCH), "decode")
-        return torch.cat([self.run("decode", z).cpu() for z in batches])
+        return self.map("decode", latents)
+
+    @torch.no_grad()
+    def map(self, what: str, rows: Tensor) -> Tensor:
+        """What a method of the model, such as encode, makes of rows (N, ...): (N, ...).
+
+        In batches with a progress bar, without gradients; the result lies on the CPU.
+        """
+        self.require(what)
+        batches = torch.split(rows, BATCH)
+        shown = watched(batches, what, few=len(batches) < _WATCHED)
+        return torch.cat([self.run(what, x).cpu() for x in shown])
 
     def run(self, what: str, batch: Tensor) -> Tensor:
-        """Runs encode or decode on one batch; a refusal of the user's own model is his mistake."""
+        """What a method of the model makes of one batch, with its graph, on the model's device.
+
+        Raises:
+            ValueError: a model that is not of this package refuses the batch, or the result is no
+                tensor with a row for each of the batch's.
+        """
         try:
             result = getattr(self.model, what)(batch.to(self.device))
         except RuntimeError as error:
@@ -114,6 +134,12 @@ class Source:
                 f"expected {what} of {self.name} to return a tensor of {len(batch)} rows, got {got}"
             )
         return result
+
+    def directions(self, path: str) -> store.Directions:
+        """Directions from a file; a ValueError if they are of another model or space."""
+        found = store.load_directions(path)
+        found.check(self.fingerprint)
+        return found
 
     def images(self, split: Split, limit: int | None = None) -> tuple[Tensor, Tensor]:
         """The first images (N, C, *S) of a split and their labels (N,)."""
@@ -130,13 +156,13 @@ class Source:
         return chosen[random_rows(len(chosen), n, seed)]
 
     def prior_sample(self, n: int, seed: int) -> Tensor:
-        """`n` latents of the model's prior, on the CPU."""
+        """`n` latents (n, *Z) of the model's prior, on the CPU."""
         self.require("prior")
         latents: Tensor = self.model.prior.sample(n, generator=torch.Generator().manual_seed(seed))
         return latents
 
     def latents(self, n: int, seed: int, split: Split = "test") -> Tensor:
-        """`n` latents to start from: of random images, or of the prior without an encoder.
+        """`n` latents (n, *Z) to start from: of random images, or of the prior without an encoder.
 
         Latents of real images come first, since a prior also holds places that no image is near.
         """
@@ -169,7 +195,7 @@ def usable_device(common: Common) -> torch.device:
 
 def open_data(
     spec: str | None, about: Mapping[str, Any], shape: tuple[int, ...] | None = None
-) -> ImageData:
+) -> "ImageData":
     """Builds a data set.
 
     Args:
@@ -221,8 +247,10 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     return found
 
 
-def _build_data(config: Mapping[str, Any], *, own: bool) -> ImageData:
+def _build_data(config: Mapping[str, Any], *, own: bool) -> "ImageData":
     """Builds a data module; `own` refuses classes that are not latentkit's."""
+    from latentkit.data.base import ImageData
+
     path = str(config["class_path"])
     module, _, name = path.rpartition(".")
     if not module:
@@ -241,20 +269,6 @@ def _build_data(config: Mapping[str, Any], *, own: bool) -> ImageData:
     except RuntimeError as error:  # a value that only the reading of the images finds wrong
         raise ValueError(f"cannot read the data of {path}: {error}") from error
     return data
-
-
-def _watched(batches: Sequence[Tensor], what: str) -> Iterable[Tensor]:
-    """The batches, with a progress bar where there are many."""
-    bar: Iterable[Tensor] = tqdm(batches, desc=what, leave=False, disable=len(batches) < 20 or None)
-    return bar
-
-
-def random_rows(total: int, n: int | None, seed: int) -> Tensor:
-    """`n` different row numbers below `total`, sorted; all for None or where `n` is no fewer."""
-    if n is None or n >= total:
-        return torch.arange(total)
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
-    return order[:n].sort().values
 
 
 def at_least(least: int, **numbers: int | None) -> None:

@@ -22,7 +22,7 @@ Found = tuple[Tensor, list[str], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Search:
+class Wanted:
     """What to look for.
 
     Attributes:
@@ -57,8 +57,13 @@ EXACT = {
 """Why there is no cone."""
 
 
-def unsupervised(source: Source, wanted: Search, latents: Tensor, seed: int) -> Found:
-    """Directions (K, D) of latents (N, *Z), flattened."""
+def unsupervised(source: Source, wanted: Wanted, latents: Tensor, seed: int) -> Found:
+    """Directions (K, D) of latents (N, *Z), flattened.
+
+    Raises:
+        ValueError: the model lacks what the method needs, or has fewer directions than are asked
+            for.
+    """
     count, flat = wanted.count, latents.flatten(1)
     if wanted.method == "pca":
         if not hasattr(source.model, "encode"):
@@ -77,7 +82,7 @@ def unsupervised(source: Source, wanted: Search, latents: Tensor, seed: int) -> 
     return _of_weights(source, wanted, latents[:1].to(source.device), seed)
 
 
-def _of_weights(source: Source, wanted: Search, latent: Tensor, seed: int) -> Found:
+def _of_weights(source: Source, wanted: Wanted, latent: Tensor, seed: int) -> Found:
     """What the networks do around one latent (1, *Z)."""
     count, point = wanted.count, latent.flatten(1)
 

@@ -54,14 +54,16 @@ def interpolate(
         from_: where the walk starts.
         to: where it ends.
         through: endpoints to pass on the way.
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data.
+        data: instead of the model's own: a YAML like `data:` of a config, a folder of images or
+            an .npz.
     """
+    from functools import partial
+
     import numpy as np
 
     from latentkit.cli import paths
     from latentkit.cli.results import FIGURE, Results
     from latentkit.cli.sources import at_least, open_source
-    from latentkit.store import atomic
 
     at_least(2, steps=way.steps)
     results = Results("interpolate", common, (*FIGURE, ".gif", ".mp4"))
@@ -73,9 +75,8 @@ def interpolate(
     walks = {m: paths.Walk(m, anchors, way, source) for m in methods}
     paths.draw(results, {m: walk.images for m, walk in walks.items()}, way.loop)
     latents = np.stack([walk.path.numpy() for walk in walks.values()])
-    with atomic(results.path("latents.npy")) as temporary:
-        np.save(temporary, latents if len(latents) > 1 else latents[0])
-    results.files.append(results.path("latents.npy").name)
+    kept = latents if len(latents) > 1 else latents[0]
+    results.add(results.path("latents.npy"), partial(np.save, arr=kept))
     results.finish(paths.numbers(walks), source, method=methods, anchors=names)
 
 
@@ -102,13 +103,13 @@ def mix(
         region: take this half of the feature map instead of half of the channels.
         rows: latents that are kept.
         columns: latents that give their style.
-        data: a data YAML, a folder of images or an .npz, instead of the model's own data; used
+        data: instead of the model's own, like `data:` of a config, a folder or an .npz; used
             where the model has no prior.
     """
     from latentkit.cli.mixing import mixed_images
     from latentkit.cli.results import Results
     from latentkit.cli.sources import at_least, open_source
-    from latentkit.views.figures import grid, with_parents
+    from latentkit.views.pixels import grid, with_parents
 
     at_least(1, rows=rows, columns=columns)
     results, source = Results("mix", common), open_source(model, common, data)

@@ -170,7 +170,7 @@ class ArrayImages(ImageSet):
         return unit(self._ready(rows))
 
     def part(self, rows: Tensor, in_memory: bool) -> ImageSet:
-        """Some of the images, as a set of its own."""
+        """The images of rows (n,), as a set of its own."""
         labels = self.labels[rows]
         if in_memory:
             return TensorImages(self._ready(rows), labels)

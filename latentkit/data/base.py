@@ -47,6 +47,9 @@ class ImageData(pl.LightningDataModule, ABC):
         batch_size: images of a batch, per process.
         seed: of the order of the training batches.
         num_workers: processes that read ahead; worth it where images are decoded from files.
+
+    Raises:
+        ValueError: `batch_size` is below 1.
     """
 
     def __init__(self, batch_size: int = 128, seed: int = 0, num_workers: int = 0) -> None:
@@ -88,14 +91,22 @@ class ImageData(pl.LightningDataModule, ABC):
         return self.splits.attributes
 
     def split(self, name: Split) -> ImageSet:
-        """The images of one part, by name: "train", "val" or "test"."""
+        """The images of one part, by name: "train", "val" or "test".
+
+        Raises:
+            ValueError: there is no such part.
+        """
         parts = {"train": self.splits.train, "val": self.splits.val, "test": self.splits.test}
         if name not in parts:
             raise ValueError(f"expected split {', '.join(parts)}, got {name!r}")
         return parts[name]
 
     def attribute_values(self, split: Split) -> Tensor:
-        """Attributes of the images of one part, in their order: (N, A)."""
+        """Attributes of the images of one part, in their order: (N, A).
+
+        Raises:
+            ValueError: the images have none.
+        """
         if not self.attributes:
             raise ValueError(f"expected data with attributes, got {type(self).__name__} without")
         return self.split(split).attribute_values

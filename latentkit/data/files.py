@@ -29,6 +29,9 @@ def decode(path: Path, size: int, channels: int) -> Tensor:
 
     Returns:
         (channels, size, size) uint8.
+
+    Raises:
+        ValueError: the file is no image that can be read.
     """
     try:
         with Image.open(path) as file:
@@ -65,6 +68,9 @@ class FileImages(ImageSet):
         channels: 1 (grey) or 3 (colour).
         labels: (N,) int64, -1 where unlabelled.
         attribute_values: (N, A) floats, or None.
+
+    Raises:
+        ValueError: there is not one label for each file.
     """
 
     def __init__(
@@ -92,7 +98,7 @@ class FileImages(ImageSet):
         return unit(torch.stack([self._decode(self.paths[row]) for row in rows.tolist()]))
 
     def in_memory(self) -> TensorImages:
-        """Decode all files, on all processors, into a set in memory."""
+        """Decode all files, on all processors, into a set of (N, C, H, W) bytes in memory."""
         images = torch.empty(len(self), *self.image_shape, dtype=torch.uint8)
         with ThreadPoolExecutor() as pool:  # Pillow lets other threads run while it decodes
             for row, image in enumerate(pool.map(self._decode, self.paths)):

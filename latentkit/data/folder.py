@@ -2,12 +2,13 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
-from latentkit.data.base import ImageData, Splits
+from latentkit.data.base import ImageData, Split, Splits
 from latentkit.data.files import SUFFIXES, FileImages
 from latentkit.data.images import ImageSet
 from latentkit.data.splits import cut, tenth
@@ -24,7 +25,8 @@ class Images(ImageData):
     Sub-folders are classes; images directly in the folder are unlabelled (-1). If `root` holds a
     folder `train` and nothing but `train`, `val` and `test`, these are the parts, and a missing one
     is a tenth of `train`; else the images are split 0.8 / 0.1 / 0.1 with the classes in proportion.
-    Prints the classes that each part was found to hold, one line a part. Hidden files are ignored.
+    A training begins with the classes that each part was found to hold, one line a part. Hidden
+    files are ignored. An image's name is its path in `root` without the ending.
 
     Args:
         root: the folder.
@@ -37,6 +39,10 @@ class Images(ImageData):
         batch_size: images of a batch, per process.
         seed: of the order of the training batches.
         num_workers: processes that decode ahead, where images are not in memory.
+
+    Raises:
+        ValueError: `channels` is neither 1 nor 3, or `size` below 1; when it is loaded also if the
+            folder holds no images, or some that cannot be read or have no clear class.
     """
 
     def __init__(
@@ -60,6 +66,13 @@ class Images(ImageData):
         self.table = None if attributes is None else Path(attributes).expanduser()
         self.memory_limit_mb = memory_limit_mb
 
+    def setup(self, stage: str | None = None) -> None:
+        """Read the data set, the first time; a training says what it found."""
+        super().setup(stage)
+        if stage == "fit":
+            for part in get_args(Split):
+                _say(f"{self.root} {part}: {_describe(self.split(part).labels, self.class_names)}")
+
     def load(self) -> Splits:
         """Find the files, and decode them if they fit the memory limit."""
         found = _find_parts(self.root)
@@ -75,9 +88,12 @@ class Images(ImageData):
         everything = FileImages(paths, self.size, self.channels, labels, values)
         rows = _part_rows({part: len(files) for part, files in found.items()}, labels)
         train, val, test = (self._part(everything, part) for part in rows)
-        for part, images in zip(_PARTS, (train, val, test), strict=True):
-            _say(f"{self.root} {part}: {_describe(images.labels, names)}")
-        return Splits(train, val, test, class_names=names, attributes=attributes)
+        items = [path.relative_to(self.root).with_suffix("").as_posix() for path in paths]
+        item_names = {
+            split: tuple(items[row] for row in part.tolist())
+            for split, part in zip(get_args(Split), rows, strict=True)
+        }
+        return Splits(train, val, test, names, attributes, item_names)
 
     def _classes(self, folders: list[str], column: tuple[str, ...] | None) -> list[str]:
         if column is None:
@@ -101,7 +117,9 @@ class Images(ImageData):
 def _find_parts(root: Path) -> dict[str, list[tuple[Path, str]]]:
     """Files and their classes, by the part they belong to."""
     if not root.is_dir():
-        raise ValueError(f"expected a folder of images, got {root}, which is not a folder")
+        raise ValueError(
+            f"expected root to be a folder of images, got {root}, which is not a folder"
+        )
     folders = {folder.name for folder in _visible(root) if folder.is_dir()}
     if "train" in folders and folders <= set(_PARTS):
         return {part: _find(root / part) for part in _PARTS if part in folders}

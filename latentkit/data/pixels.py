@@ -64,6 +64,9 @@ def to_channels(images: Tensor, channels: int | None) -> Tensor:
 
     Returns:
         (N, channels, H, W), of the same type.
+
+    Raises:
+        ValueError: the channels are not 1, 3 or 4, or to become others than 1 or 3.
     """
     if channels is None or images.shape[1] == channels:
         return images

@@ -62,6 +62,9 @@ class Shapes(ImageData):
         scene_seed: another one gives other scenes.
         batch_size: images of a batch, per process.
         seed: of the order of the training batches.
+
+    Raises:
+        ValueError: a count or the size is below 1.
     """
 
     def __init__(

@@ -66,6 +66,9 @@ def render(factors: Tensor, size: int = 64) -> Rendered:
 
     Returns:
         Images and masks, on the device and of the type of the factors.
+
+    Raises:
+        ValueError: the factors are no floats of shape (N, 10).
     """
     if factors.dim() != 2 or factors.shape[1] != len(FACTORS) or not factors.is_floating_point():
         raise ValueError(
@@ -86,6 +89,9 @@ def factor_mask(factors: Tensor, name: str, size: int = 64) -> Tensor:
 
     Returns:
         (N, H, W), the share of each pixel.
+
+    Raises:
+        ValueError: there is no such factor.
     """
     if name not in FACTORS:
         raise ValueError(f"expected a factor of {', '.join(FACTORS)}, got {name!r}")

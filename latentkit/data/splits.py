@@ -41,6 +41,9 @@ def cut(labels: Tensor, *sizes: int) -> tuple[Tensor, ...]:
 
     Returns:
         The rest, then the parts: row numbers, ascending, disjoint and together all rows.
+
+    Raises:
+        ValueError: a part is to have no image, or none would be left.
     """
     if min(sizes) < 1 or sum(sizes) >= len(labels):
         raise ValueError(

@@ -40,6 +40,10 @@ class Vision(ImageData):
         batch_size: images of a batch, per process.
         seed: of the order of the training batches.
         num_workers: processes that decode ahead; for CelebA.
+
+    Raises:
+        ValueError: there is no such data set; when it is loaded also if its files are missing or
+            damaged.
     """
 
     def __init__(  # noqa: PLR0913  (the arguments of nine sets and the common ones)

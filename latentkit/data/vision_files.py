@@ -82,6 +82,9 @@ def open_parts(name: str, root: Path, split: str | None, download: bool) -> dict
 
     Returns:
         Torchvision's objects by part: "train", "test" and, for CelebA, "val".
+
+    Raises:
+        ValueError: the files are missing or damaged, or the set has no such split.
     """
     kind, arguments = getattr(torchvision.datasets, name), _arguments(name, split)
     try:

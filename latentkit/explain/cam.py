@@ -27,7 +27,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from latentkit.explain.heatmap import Heatmap, named
+from latentkit.explain.heatmap import Heatmap, name_of
 from latentkit.explain.hooks import Call, differentiate, slopes, values, watched
 from latentkit.explain.weighing import Method as Method
 from latentkit.explain.weighing import check_space, weigh
@@ -78,7 +78,7 @@ def cams(
     with watched(module, layers, x, call) as run:
         gradients = slopes(values(score, run.output, run.batch), run)
     found = zip(run.activations, gradients, run.layers, strict=True)
-    return tuple(heatmap(a, g, layer, method, named(score)) for a, g, layer in found)
+    return tuple(heatmap(a, g, layer, method, name_of(score)) for a, g, layer in found)
 
 
 def latent_cams(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from latentkit.explain import scores
-from latentkit.metrics.bootstrap import mean_interval
+from latentkit.metrics.bootstrap import mean_interval, wilson
 from latentkit.metrics.saliency import resize
 
 _SAME = 1e-6  # residuals below this share of a map's norm are rounding errors
@@ -173,17 +173,6 @@ def direction_retrieval(maps: Tensor, truths: Tensor, controls: Sequence[Tensor]
         together=accuracy,
         control_won=torch.stack(lucky).mean(0) if lucky else None,
     )
-
-
-def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Interval of a share seen in n trials (Wilson, JASA 1927), in [0, 1].
-
-    >>> [round(end, 3) for end in wilson(0.5, 100)]
-    [0.404, 0.596]
-    """
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _check_lines(vectors: Tensor, names: Sequence[str]) -> None:

@@ -10,11 +10,12 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from latentkit.explain.heatmap import Heatmap, named, unit_range
+from latentkit.explain.heatmap import Heatmap, name_of, unit_range
 from latentkit.explain.hooks import borrowed, normal, values, watched, works_in_place
 from latentkit.explain.lookup import choose, find, substitute
 from latentkit.explain.weighing import check_space, combine
@@ -60,7 +61,7 @@ def score_cam(
         found = _each(of_what_is_left, activation.movedim(1, 0), x.numel()).T
     weights = found.softmax(1)
     maps, noise = combine(activation, weights, weights * found.abs())
-    return Heatmap(maps.float(), name, "score-cam", noise.float(), named(score))
+    return Heatmap(maps.float(), name, "score-cam", noise.float(), name_of(score))
 
 
 def ablation_cam(
@@ -96,7 +97,7 @@ def ablation_cam(
             swapped.check_use()
     weights = (found[:1] - found[1:]).T
     maps, noise = combine(activation, weights, found[:1].T.abs().expand_as(weights))
-    return Heatmap(maps.float(), name, "ablation-cam", noise.float(), named(score))
+    return Heatmap(maps.float(), name, "ablation-cam", noise.float(), name_of(score))
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,11 @@ class _Swapped:
     def check_use(self) -> None:
         """Whether the score depends on what the layer returns, or a ValueError.
 
-        It does so even where it is multiplied by zero: not a number stays one.
+        Not a number goes through a multiplication by zero, and the infinities through a rectifier
+        written as a comparison, which is all that lies behind a layer whose channels are dead.
         """
-        if not self._matters(lambda given: torch.full_like(given, torch.nan)):
+        extremes = (torch.nan, torch.inf, -torch.inf)
+        if not any(self._matters(partial(torch.full_like, fill_value=v)) for v in extremes):
             raise ValueError(
                 f"expected a score that depends on what layer {self.layer!r} returns, got one that"
                 " does not; the layer may come after what is scored, or work in place with what it"

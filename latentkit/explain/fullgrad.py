@@ -20,12 +20,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from latentkit.explain.heatmap import Heatmap, named, unit_range
+from latentkit.explain.attribution import INPUT
+from latentkit.explain.heatmap import Heatmap, name_of, unit_range
 from latentkit.explain.hooks import borrowed, differentiate, normal, values
 from latentkit.metrics.saliency import resize
 from latentkit.protocols import Score
-
-_INPUT = "(the input)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +88,7 @@ def fullgrad(module: nn.Module, x: Tensor, score: Score, *, signed: bool = True)
         ]
         raw = gross = torch.stack(shares).sum(0)
     noise = eps * _largest(gross)
-    return Heatmap(raw.float(), _INPUT, "fullgrad", noise.float(), named(score))
+    return Heatmap(raw.float(), INPUT, "fullgrad", noise.float(), name_of(score))
 
 
 def full_gradients(module: nn.Module, x: Tensor, score: Score) -> FullGradients:
@@ -105,15 +104,15 @@ def full_gradients(module: nn.Module, x: Tensor, score: Score) -> FullGradients:
             wanted, ones = [leaf, *(one for _, one, _ in seen.biased)], torch.ones_like(value)
             slopes = torch.autograd.grad(value, wanted, ones, allow_unused=True)
     # Nothing depends on a detached score: there `differentiate` says what is wrong.
-    own = differentiate(value.detach(), leaf, _INPUT) if slopes[0] is None else slopes[0]
+    own = differentiate(value.detach(), leaf, INPUT) if slopes[0] is None else slopes[0]
     biases = {
         name: _wide(slope) * _wide(bias)
         for (name, _, bias), slope in zip(seen.biased, slopes[1:], strict=True)
         if slope is not None  # the score does not depend on this layer
     }
     scaled = _wide(own) * _wide(leaf)
-    if _INPUT in biases and biases[_INPUT].shape in (x.shape, x.flatten(1).shape):
-        scaled = scaled + biases.pop(_INPUT).reshape(x.shape)
+    if INPUT in biases and biases[INPUT].shape in (x.shape, x.flatten(1).shape):
+        scaled = scaled + biases.pop(INPUT).reshape(x.shape)
     return FullGradients(_wide(value), scaled, biases)
 
 
@@ -139,7 +138,7 @@ class _Seen:
         if threading.get_ident() != self._thread or not output.requires_grad:
             return None
         if not self._runs and inputs and inputs[0].requires_grad:
-            self.biased.append((_INPUT, inputs[0], _offset(inputs[0], self._leaf)))
+            self.biased.append((INPUT, inputs[0], _offset(inputs[0], self._leaf)))
         run = self._runs[name]
         self._runs[name] += 1
         if (bias := _bias(layer)) is None:

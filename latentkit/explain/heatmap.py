@@ -26,7 +26,7 @@ class Heatmap:
         layer: dotted name of the layer.
         method: how the map was made.
         noise: (N,), the size of rounding errors in `raw`: smaller values mean nothing.
-        score: the name of what was explained, where it has one; see `named`.
+        score: the name of what was explained, where it has one; see `name_of`.
     """
 
     raw: Tensor
@@ -119,7 +119,7 @@ class Heatmap:
             )
 
 
-def named(score: object) -> str | None:
+def name_of(score: object) -> str | None:
     """The name of a score, for a heatmap's label; None for lambdas and other local functions.
 
     A function made by another has a name of its own once it is given one: `score.__qualname__ =

@@ -1,7 +1,7 @@
 """An encoder for a generator that has none, learned from the generator's own images."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -80,9 +80,9 @@ def train_encoder(
         return float((module(unseen) - held_out).square().mean())
 
 
-def _step(optimizer: Any, loss: Tensor) -> None:  # noqa: ANN401  (an Optimizer)
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     """Moves the optimiser's parameters alone: the generator gets no gradient."""
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     optimizer.zero_grad()
-    loss.backward(inputs=parameters)  # type: ignore[no-untyped-call]
+    torch.autograd.backward(loss, inputs=parameters)
     optimizer.step()

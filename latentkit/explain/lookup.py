@@ -95,11 +95,13 @@ def check_batch(layer: nn.Module, name: str, path: str) -> None:
 def floating(output: object) -> dict[str, Tensor]:
     """The floating-point tensors by where they are: "" for a bare one, else "[1][0]", "[hidden]".
 
+    A container inside itself is not entered again.
+
     >>> import torch
     >>> list(floating((torch.ones(1), {"hidden": torch.ones(2), "length": torch.tensor(2)})))
     ['[0]', '[1][hidden]']
     """
-    return dict(_walk(output, ""))
+    return dict(_walk(output, "", ()))
 
 
 def choose(output: object, path: str, layer: str) -> Tensor:
@@ -149,13 +151,13 @@ def substitute(output: object, old: Tensor, new: Tensor) -> object:
     return copied
 
 
-def _walk(output: object, path: str) -> Iterator[tuple[str, Tensor]]:
+def _walk(output: object, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
     if isinstance(output, Tensor):
         if output.is_floating_point():
             yield path, output
-        return
-    for key, item in _items(output):
-        yield from _walk(item, f"{path}[{key}]")
+    elif id(output) not in above:
+        for key, item in _items(output):
+            yield from _walk(item, f"{path}[{key}]", (*above, id(output)))
 
 
 def _items(output: object) -> list[tuple[Any, object]]:

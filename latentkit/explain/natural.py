@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from latentkit.explain import hooks, scores
 from latentkit.explain.borrow import in_full
+from latentkit.explain.ridge import damped_solve
 
 
 def natural_change(
@@ -71,7 +72,7 @@ def natural_change(
 
 
 def jacobian(module: nn.Module, x: Tensor) -> Tensor:
-    """Slopes of every output by the image: (N, C, *S) -> (D, N, C, *S)."""
+    """Slopes of every output of a module by the image: (N, C, *S) -> (D, N, C, *S)."""
     with hooks.borrowed(module):
         leaf = hooks.normal(x).requires_grad_()
         with torch.enable_grad():
@@ -88,14 +89,7 @@ def jacobian(module: nn.Module, x: Tensor) -> Tensor:
 def _solve(slopes: Tensor, plausible: Tensor, wanted: Tensor, ridge: float) -> Tensor:
     """Slopes E and E C, (D, N, P), wanted (K, D) -> C E^T (E C E^T + ridge)^-1 d, (K, N, P)."""
     e, c = (v.transpose(0, 1) for v in (slopes, plausible))
-    gram = e @ c.transpose(1, 2)
-    # The root, so that the inverse for an encoder that reads nothing stays finite: 0 times it is 0.
-    least = torch.finfo(gram.dtype).tiny ** 0.5
-    scale = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(least)
-    eye = torch.eye(len(slopes), dtype=gram.dtype, device=gram.device)
-    damped = gram + ridge * scale[:, None, None] * eye
-    weights = torch.linalg.solve(damped, wanted.T.expand(len(e), -1, -1))
-    return torch.einsum("ndk,ndp->knp", weights, c)
+    return torch.einsum("ndk,ndp->knp", damped_solve(e @ c.transpose(1, 2), wanted, ridge), c)
 
 
 def _prior(x: Tensor, smooth: float, colour: float) -> Callable[[Tensor], Tensor]:

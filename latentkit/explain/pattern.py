@@ -20,6 +20,7 @@ from torch import Tensor
 from latentkit.explain import hooks, scores
 from latentkit.explain.borrow import in_full
 from latentkit.explain.directions import features_of
+from latentkit.explain.ridge import damped_solve
 from latentkit.latent.derivative import pushforward
 from latentkit.protocols import Decode, Encode, Part
 
@@ -142,11 +143,5 @@ def _wide(x: Tensor) -> Tensor:
 def _invert(response: Tensor, wanted: Tensor, ridge: float) -> Tensor:
     """Response M (N, D, D), wanted (K, D) -> M^T (M M^T + ridge)^-1 d, (K, N, D)."""
     back = response.transpose(1, 2)
-    gram = response @ back
-    # The root, so that the inverse of a network that reads nothing stays finite: 0 times it is 0.
-    least = torch.finfo(gram.dtype).tiny ** 0.5
-    size = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(least)
-    eye = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-    damped = gram + ridge * size[:, None, None] * eye
-    steps: Tensor = back @ torch.linalg.solve(damped, wanted.T.expand(len(gram), -1, -1))
+    steps: Tensor = back @ damped_solve(response @ back, wanted, ridge)
     return steps.permute(2, 0, 1)

@@ -39,24 +39,24 @@ def cascade(module: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]
         ValueError: no parameters.
     """
     work = twin(module)
-    layers = [(name or type(module).__name__, part) for name, part in _layers(work)]
-    if not layers:
-        raise ValueError(f"expected a network with parameters, got {type(module).__name__} without")
-    for number, (name, part) in enumerate(reversed(layers)):
-        with seeded(seed + number), torch.no_grad():
-            _renew(part)
+    for name in _renewed(work, seed):
         yield name, twin(work)
 
 
 def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
     """A copy of a network that has learned nothing: the last of its `cascade`.
 
+    Args:
+        module: the network, which stays as it is.
+        seed: of the weights; the global random state is not touched.
+
     Raises:
         ValueError: no parameters.
     """
-    for _, stage in cascade(module, seed):
-        last = stage
-    return last
+    work = twin(module)
+    for _ in _renewed(work, seed):
+        pass
+    return work
 
 
 def randomisation(
@@ -75,11 +75,25 @@ def randomisation(
         By the name of the layer that was the last to go, from the output to the input: Spearman's
         correlation of |map| with the trained network's, (N,). Near 0 is right, near 1 means that
         the map does not depend on the weights.
+
+    Raises:
+        ValueError: no parameters, or maps whose shape changes.
     """
     trained = explain(module, x).abs()
     return {
         name: spearman(trained, explain(stage, x).abs()) for name, stage in cascade(module, seed)
     }
+
+
+def _renewed(work: nn.Module, seed: int) -> Iterator[str]:
+    """Makes one layer after the other new, in place, from the last on: their names."""
+    layers = [(name or type(work).__name__, part) for name, part in _layers(work)]
+    if not layers:
+        raise ValueError(f"expected a network with parameters, got {type(work).__name__} without")
+    for number, (name, part) in enumerate(reversed(layers)):
+        with seeded(seed + number), torch.no_grad():
+            _renew(part)
+        yield name
 
 
 def _layers(module: nn.Module) -> list[tuple[str, nn.Module]]:

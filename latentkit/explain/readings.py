@@ -24,7 +24,7 @@ from latentkit.explain.directions import (
 from latentkit.explain.guided import guided_backpropagation
 from latentkit.explain.natural import natural_change
 from latentkit.explain.pattern import pattern
-from latentkit.explain.randomisation import cascade
+from latentkit.explain.randomisation import cascade, randomised
 from latentkit.explain.scores import direction, unit_vector
 from latentkit.explain.weighing import Method
 from latentkit.metrics.saliency import resize
@@ -171,14 +171,25 @@ def controls(readings: Mapping[str, Reading]) -> dict[str, Reading]:
     return found
 
 
-def randomised(case: Case, seed: int = 0) -> dict[str, Case]:
-    """The case with more and more layers of the network that have learned nothing, top down."""
-    stages = cascade(case.part.module, seed)
-    return {name: replace(case, part=replace(case.part, module=m)) for name, m in stages}
+def stages(case: Case, seed: int = 0) -> dict[str, Case]:
+    """The case with more and more layers of the network that have learned nothing, top down.
+
+    Args:
+        case: stays as it is.
+        seed: of the weights; see `randomisation.cascade`.
+
+    Returns:
+        By the name of the layer that was the last to go.
+    """
+    return {name: _with(case, module) for name, module in cascade(case.part.module, seed)}
 
 
 def _untrained(reading: Reading) -> Reading:
-    return lambda case: reading(list(randomised(case).values())[-1])
+    return lambda case: reading(_with(case, randomised(case.part.module)))
+
+
+def _with(case: Case, module: nn.Module) -> Case:
+    return replace(case, part=replace(case.part, module=module))
 
 
 def _of_images(make: Callable[[Tensor], Tensor], case: Case) -> Tensor:

@@ -42,8 +42,9 @@ class Readout:
     def well_read(self, least: float = 0.3) -> "Readout":
         """The scores alone that follow their names with a correlation of `least` or more."""
         kept = [k for k, r in enumerate(self.followed) if r >= least]
-        names, followed = (tuple(v[k] for k in kept) for v in (self.names, self.followed))
-        return Readout(names, lambda z: self.of(z)[:, kept], followed)  # type: ignore[arg-type]
+        names = tuple(self.names[k] for k in kept)
+        followed = tuple(self.followed[k] for k in kept)
+        return Readout(names, lambda z: self.of(z)[:, kept], followed)
 
 
 def learn_attributes(z: Tensor, values: Tensor, names: Sequence[str], seed: int = 0) -> Readout:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from latentkit.latent.attributes import Strata
+from latentkit.latent.attributes import Method, Strata
 from latentkit.latent.contrast import Contrast, Floats, Integers, contrast
 
 _MOST = 500  # pairs of a matching: more add time, not certainty
@@ -65,8 +65,8 @@ def alignment(
         raise ValueError(
             f"expected matchings >= 1 and permutations >= 1, got {matchings} and {permutations}"
         )
-    method = "paired" if paired else "centroid" if strata is None else "balanced"
-    groups = contrast(start, end, method, strata)  # type: ignore[arg-type]  # one of the literals
+    method: Method = "paired" if paired else "centroid" if strata is None else "balanced"
+    groups = contrast(start, end, method, strata)
     rng = groups.generator(seed)
     a, b = _matched(groups, matchings, rng)
     ours = _mean_cosine(groups.end[b] - groups.start[a])

@@ -4,9 +4,6 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias, get_args
 
 import torch
-from sklearn.covariance import ledoit_wolf
-from sklearn.metrics import roc_auc_score
-from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from latentkit.latent.points import check_labels, check_points
@@ -119,6 +116,8 @@ def _svm(start: Tensor, end: Tensor) -> Tensor:
     centred = z - z.mean(0)
     # One scale for all coordinates: the strength of the regularisation must not depend on the unit.
     scaled = centred / centred.square().mean().sqrt()
+    from sklearn.svm import LinearSVC  # here: other directions start without scikit-learn
+
     machine = LinearSVC(class_weight="balanced", dual=False, tol=1e-6, max_iter=10_000)
     machine.fit(scaled.numpy(), (torch.arange(len(z)) >= len(start)).numpy())
     return torch.from_numpy(machine.coef_[0])
@@ -130,6 +129,8 @@ def _lda(start: Tensor, end: Tensor) -> Tensor:
     within = torch.cat([a - a.mean(0), b - b.mean(0)])
     if not within.any():  # one latent in each group: nothing is known of how they vary
         return delta
+    from sklearn.covariance import ledoit_wolf
+
     covariance = torch.from_numpy(ledoit_wolf(within.numpy(), assume_centered=True)[0])
     solved: Tensor = torch.linalg.solve(covariance, delta)
     return solved
@@ -160,6 +161,8 @@ def separation(start: Tensor, end: Tensor, direction: Tensor) -> float:
         )
     z = torch.cat([start, end]).detach().to("cpu", torch.float64)
     truth = torch.arange(len(z)) >= len(start)
+    from sklearn.metrics import roc_auc_score
+
     return float(roc_auc_score(truth.numpy(), (z @ direction.detach().to(z)).numpy()))
 
 

@@ -45,9 +45,10 @@ class Residual(nn.Module):
 
     def __init__(self, dim: int, hidden: int = 64) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, dim))
-        nn.init.zeros_(self.body[-1].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.body[-1].bias)  # type: ignore[arg-type]
+        first, last = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.body = nn.Sequential(first, nn.ReLU(), last)
 
     def forward(self, z: Tensor) -> Tensor:
         """(N, D) -> (N, D)."""
@@ -169,7 +170,7 @@ def _train(
             optimizer.zero_grad()
             with torch.enable_grad():
                 loss = divergence(p[rows], memberships(network(x[rows]), centres))
-                loss.backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(loss)
             optimizer.step()
         q = memberships(_embedded(network, x, batch), centres.detach())
         found.append((divergence(p, before).item(), divergence(p, q).item()))

@@ -62,7 +62,7 @@ def _apart(decode: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 def _passing(differentiate: Callable[[], Any]) -> Any:  # noqa: ANN401  (what torch returns)
     try:
         return differentiate()
-    except (RuntimeError, NotImplementedError) as error:
+    except RuntimeError as error:
         raise ValueError(
             f"no derivative passes through decode ({error}): it must be made of torch's "
             "operations from the latents to the images"

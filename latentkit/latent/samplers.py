@@ -9,7 +9,6 @@ images stay held out. `benchmarks/samplers.py` measures what each is worth, the 
 import math
 
 import torch
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from latentkit.latent.points import check_points, flat_points, spread
@@ -103,6 +102,8 @@ def gmm(
             f"{components} and {reg}"
         )
     centre, scale = points.mean(0), spread(points)
+    from sklearn.mixture import GaussianMixture  # slow to import, and for this one alone
+
     model = GaussianMixture(components, reg_covar=reg, max_iter=500, random_state=_seed(generator))
     model.fit(((points - centre) / scale).numpy())
     weights, means, covariances = map(

@@ -123,7 +123,8 @@ def _warn_of_dependence(kind: Tensor) -> None:
 def mutual_information(a: Tensor, b: Tensor) -> Tensor:
     """Between all pairs of columns, from counts: (N, D), (N, F) int64 from 0 -> (D, F) nats."""
     sizes = int(a.max()) + 1, int(b.max()) + 1
-    joint = torch.zeros(a.shape[1] * sizes[0], b.shape[1] * sizes[1], dtype=torch.float64)
+    cells = a.shape[1] * sizes[0], b.shape[1] * sizes[1]
+    joint = torch.zeros(cells, dtype=torch.float64, device=a.device)
     for x, y in zip(torch.split(a, _CHUNK), torch.split(b, _CHUNK), strict=True):
         left, right = (
             torch.nn.functional.one_hot(part, size).flatten(1).float()

@@ -172,8 +172,9 @@ def _derivative(perceive: Callable[[Tensor], Tensor], z: Tensor, dz: Tensor) -> 
         with warnings.catch_warnings():
             # torch's first forward-mode call warns of its own torch.jit: nobody can act on it.
             warnings.filterwarnings("ignore", ".*torch.jit.*deprecated.*", FutureWarning)
-            return torch.func.jvp(perceive, (z,), (dz,), strict=True)[1]  # type: ignore[no-any-return]
-    except (RuntimeError, NotImplementedError) as error:
+            change: Tensor = torch.func.jvp(perceive, (z,), (dz,), strict=True)[1]
+    except RuntimeError as error:
         raise ValueError(
             f"no derivative passes through the features ({error}): give epsilon"
         ) from error
+    return change

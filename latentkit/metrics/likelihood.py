@@ -9,6 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+ACTIVE = 0.01
+"""Variance of a posterior mean over images from which on a unit is active, as in the paper."""
+
 
 def log_normal(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     """Log density of independent normal coordinates: three (..., D) -> (...,) nats."""
@@ -54,7 +57,7 @@ def _log_sum(log_weights: Tensor, count: int) -> Tensor:
     return log_weights.double().logsumexp(0)
 
 
-def active_units(means: Tensor, threshold: float = 0.01) -> int:
+def active_units(means: Tensor, threshold: float = ACTIVE) -> int:
     """Number of latent coordinates that say something about the image.
 
     Burda et al. (arXiv 1509.00519), section 5.2: those whose posterior mean varies over images

@@ -1,7 +1,7 @@
 """Portable model files and directions: save, load, fingerprint, atomic writing."""
 
 from latentkit.store.directions import Directions, load_directions, save_directions
-from latentkit.store.files import atomic, write_json
+from latentkit.store.files import atomic, explained, json_text, reason, write_all, write_json
 from latentkit.store.identity import fingerprint
 from latentkit.store.models import (
     CHECKPOINT_FILE,
@@ -13,20 +13,27 @@ from latentkit.store.models import (
     save,
     versions,
 )
+from latentkit.store.turns import alone, undisturbed
 
 __all__ = [
     "CHECKPOINT_FILE",
     "MODEL_FILE",
     "Directions",
+    "alone",
     "atomic",
     "checkpoint_entry",
     "describe",
+    "explained",
     "fingerprint",
+    "json_text",
     "load",
     "load_directions",
     "read_about",
+    "reason",
     "save",
     "save_directions",
+    "undisturbed",
     "versions",
+    "write_all",
     "write_json",
 ]

@@ -65,7 +65,11 @@ class Directions:
 
 
 def save_directions(directions: Directions, path: str | Path) -> None:
-    """Writes a `.safetensors` file with the vectors and, in its metadata, all the rest."""
+    """Writes a `.safetensors` file with the vectors and, in its metadata, all the rest.
+
+    Raises:
+        ValueError: the path does not end in .safetensors.
+    """
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"expected a path ending in .safetensors, got {path}")
     rest = {k: plain(v) for k, v in vars(directions).items() if k != "vectors"}

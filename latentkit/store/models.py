@@ -18,6 +18,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 import latentkit
+from latentkit.shipped import check_named, find_model
 from latentkit.store.files import atomic, plain
 from latentkit.store.imports import imported
 
@@ -77,6 +78,9 @@ def save(model: nn.Module, path: str | Path, about: Mapping[str, Any] | None = N
         model: keeps its constructor arguments as attributes of the same name.
         path: where to; must end in `.safetensors`.
         about: plain values: data config, input shape, config name, seed, scores.
+
+    Raises:
+        ValueError: the path does not end in .safetensors, or the model cannot say how it is built.
     """
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"expected a path ending in .safetensors, got {path}")
@@ -97,8 +101,9 @@ def load(
 
     Args:
         source: a model file; a run folder (its model file, else its last checkpoint); a Lightning
-            `.ckpt`; or `package.module:factory`, a callable without arguments that returns an
-            object with `encode` and/or `decode`.
+            `.ckpt`; `package.module:factory`, a callable without arguments that returns an
+            object with `encode` and/or `decode`; or the name of a shipped model ("vae_mnist"),
+            where no file or folder has that name.
         device: where to put it.
         model: a module to fill with the file's weights, instead of building the class it names.
         trust: name of one more package whose classes the file may build. Building a class runs
@@ -140,7 +145,8 @@ def _from_factory(source: str, device: str | torch.device) -> Any:  # noqa: ANN4
     if not (hasattr(built, "encode") or hasattr(built, "decode")):
         raise ValueError(
             f"expected {source} to return an object with `encode` and/or `decode`, "
-            f"got {type(built).__name__}"
+            f"got {type(built).__name__}; make one of a plain generator with "
+            "latentkit.latent.generator.Generator(network, shape=..., latent_dim=...)"
         )
     from latentkit.store.identity import modules_in  # which needs this module in turn
 
@@ -158,6 +164,8 @@ def _read(source: str | Path, *, weights: bool = True) -> tuple[dict[str, Any], 
 
 
 def _locate(path: Path) -> Path:
+    if not path.exists():
+        path = find_model(str(path)) or path
     if path.is_dir():
         for name in (MODEL_FILE, CHECKPOINT_FILE):
             if (path / name).is_file():
@@ -165,11 +173,7 @@ def _locate(path: Path) -> Path:
         raise ValueError(
             f"expected {MODEL_FILE} or {CHECKPOINT_FILE} in the run folder {path}, found neither"
         )
-    if not path.is_file():
-        raise ValueError(
-            f"no model at {path}: expected a model file, a run folder, a .ckpt "
-            "or package.module:factory"
-        )
+    check_named(str(path))
     if path.suffix not in {".safetensors", ".ckpt"}:
         raise ValueError(f"expected a model file ending in .safetensors or .ckpt, got {path}")
     return path

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ACTIVE = 0.01  # variance of a posterior mean over the data (Burda et al., 2016, arXiv 1509.00519)
+from latentkit.metrics.likelihood import ACTIVE
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,6 @@ class Alarm:
     text: str
     value: float
     threshold: float
-
-
-def active_units(mean: Tensor) -> Tensor:
-    """How many coordinates of posterior means (N, D) vary with the image: a count."""
-    return (mean.float().var(0) > ACTIVE).sum()
 
 
 def diversity(generated: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,13 @@
 """Trains an autoencoder on squared error."""
 
+from typing import cast
+
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from latentkit.metrics.reconstruction import psnr
+from latentkit.protocols import Decoder, Encoder
 from latentkit.training.base import Training, adam
 
 
@@ -26,13 +29,11 @@ class AutoencoderTraining(Training):
 
     def encode(self, x: Tensor, /) -> Tensor:
         """(N, C, *S) -> (N, *Z)."""
-        latent: Tensor = self.model.encode(x)  # type: ignore[operator]
-        return latent
+        return cast("Encoder", self.model).encode(x)
 
     def decode(self, z: Tensor, /) -> Tensor:
         """(N, *Z) -> (N, C, *S)."""
-        image: Tensor = self.model.decode(z)  # type: ignore[operator]
-        return image
+        return cast("Decoder", self.model).decode(z)
 
     def portable(self) -> nn.Module:
         """The model itself."""
@@ -47,7 +48,7 @@ class AutoencoderTraining(Training):
         return adam(self.model, self.lr, (0.9, 0.999))
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:  # noqa: ARG002
-        """One batch -> its loss."""
+        """One batch, images (N, C, *S) first -> its loss, a scalar."""
         loss = F.mse_loss(self.decode(self.encode(batch[0])), batch[0])
         self.report({"train/mse": loss}, prog_bar=True)
         self.iteration += 1

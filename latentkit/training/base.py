@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -11,7 +11,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, distributed, nn
 
 from latentkit.data.batches import process
-from latentkit.protocols import Part
+from latentkit.protocols import Explainable, Part
 from latentkit.store import checkpoint_entry, describe
 from latentkit.training.reading import awaited, reported
 
@@ -73,7 +73,7 @@ class Training(pl.LightningModule, ABC):
         return torch.Generator(self.device).manual_seed(key)
 
     def share(self, n: int, draw: Callable[[int], Tensor]) -> Tensor:
-        """This process's `n` rows of what `draw` gives for the batch of all processes.
+        """This process's `n` rows (n, ...) of what `draw` gives for the batch of all processes.
 
         They lie as `latentkit.data` deals out the images, so several processes together draw what
         one process with the whole batch would.
@@ -108,7 +108,7 @@ class Training(pl.LightningModule, ABC):
         return everyones(own)[: len(loader.dataset)]
 
     def note(self, values: Mapping[str, Tensor | float], prog_bar: bool = False) -> None:
-        """Notes values of this iteration for the report at the end of the step."""
+        """Notes scalars of this iteration for the report at the end of the step."""
         detached = {k: v.detach() if isinstance(v, Tensor) else v for k, v in values.items()}
         self._noted[prog_bar] = {**self._noted.get(prog_bar, {}), **detached}
 
@@ -134,15 +134,18 @@ class Training(pl.LightningModule, ABC):
         self._noted.clear()
 
     def finite(self, loss: Tensor) -> Tensor:
-        """Gives the loss back, or stops the run where it is no number."""
+        """Gives the loss, a scalar, back, or stops the run where it is no number.
+
+        Raises:
+            NonFiniteLossError: it is NaN or infinite.
+        """
         if not loss.isfinite():
             raise NonFiniteLossError(loss.item(), int(self.iteration))
         return loss
 
     def explainable(self) -> Mapping[str, Part]:
         """The model's networks, for explanation."""
-        parts: Mapping[str, Part] = self.portable().explainable()  # type: ignore[operator]
-        return parts
+        return cast("Explainable", self.portable()).explainable()
 
     @abstractmethod
     def portable(self) -> nn.Module:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from latentkit.losses.elbo import kl_to_standard_normal
+from latentkit.metrics.likelihood import active_units
 from latentkit.training.alarms import (
     Alarm,
-    active_units,
     balance,
     cluster_usage,
     discriminator_wins,
@@ -66,9 +66,9 @@ class Checkup:
 
     def _latents(self, model: Any, x: Tensor) -> _Found:  # noqa: ANN401  (a VAE)
         mean, log_var = model.posterior(x)
-        active, kl = active_units(mean), kl_to_standard_normal(mean, log_var).mean(0)
-        values = {"active_units": active, "kl": kl.sum(), "kl_per_unit": kl}
-        return values, [posterior_collapse(int(active), len(kl), self.active_units)]
+        active, kl = active_units(mean.float()), kl_to_standard_normal(mean, log_var).mean(0)
+        values = {"active_units": torch.tensor(active), "kl": kl.sum(), "kl_per_unit": kl}
+        return values, [posterior_collapse(active, len(kl), self.active_units)]
 
     def _game(self, module: Any, x: Tensor) -> _Found:  # noqa: ANN401  (an adversarial objective)
         same = torch.Generator(module.device).manual_seed(0)  # the same latents each time

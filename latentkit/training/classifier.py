@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool1d, avg_pool2d, avg_pool3d, cross_entrop
 from tqdm import tqdm
 
 from latentkit.data.base import ImageData
-from latentkit.data.images import ImageSet
+from latentkit.data.images import ImageSet, random_rows
 from latentkit.layers import ConvEncoder
 
 HIDDEN = 64
@@ -114,8 +114,7 @@ def _held_out_accuracy(
 ) -> tuple[float | None, int]:
     """The accuracy, and of how many images."""
     chosen = data.split("val")
-    order = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(seed))
-    rows = order[:_MOST].sort().values
+    rows = random_rows(len(chosen), _MOST, seed)
     rows = rows[chosen.labels[rows] >= 0]
     if not len(rows):
         return None, 0

@@ -15,23 +15,16 @@ from latentkit.losses.adversarial import AdversarialLoss, Kind
 from latentkit.losses.clustering import class_cycle, continuous_cycle, mutual_information
 from latentkit.metrics.clustering import accuracy, ari, nmi, purity
 from latentkit.models.clustergan import ClusterGAN
+from latentkit.training.adversarial import Adversarial
 from latentkit.training.affine import random_affine
-from latentkit.training.base import Training, adam, everyones
+from latentkit.training.base import adam, everyones
 from latentkit.training.consistency import Heads, adopt_clusters
-from latentkit.training.ema import EMA, with_generator
-from latentkit.training.gan import (
-    discriminator_step,
-    frozen,
-    generator_due,
-    generator_step,
-    latents,
-    log_realness,
-)
+from latentkit.training.watch import data_of
 
 _FOR_CLUSTERS = 10_000  # training images (of each process) that K-means sees
 
 
-class ClusterGANTraining(Training):
+class ClusterGANTraining(Adversarial):
     """Plays the GAN's game with a latent that the encoder has to give back.
 
     Args:
@@ -53,10 +46,14 @@ class ClusterGANTraining(Training):
         betas: Adam's betas, of all.
         ema_decay: of the generator's average, for each generator step.
         seed: of the latents.
+
+    Raises:
+        ValueError: a value is out of its range, or a warm-up is asked for without consistency.
     """
 
     model: ClusterGAN
     adopted: Tensor
+    on_bar = False  # which shows what the encoder clusters
 
     def __init__(  # noqa: PLR0913  (one argument a config key)
         self,
@@ -74,49 +71,24 @@ class ClusterGANTraining(Training):
         ema_decay: float = 0.995,
         seed: int = 0,
     ) -> None:
-        super().__init__(model, seed)
+        game = AdversarialLoss(loss, penalty, penalty_every)
+        super().__init__(model, game, critic_steps, ema_decay, seed)
         if warmup < 0 or (warmup and not consistency):
             raise ValueError(
                 "expected warmup of 0, or above it with consistency above 0, "
                 f"got warmup {warmup} and consistency {consistency}"
             )
         self.save_hyperparameters(ignore=["model"])
-        self.automatic_optimization = False
         self.beta_n, self.beta_c, self.consistency = beta_n, beta_c, consistency
-        self.loss = AdversarialLoss(loss, penalty, penalty_every)
-        self.critic_steps, self.lr, self.betas = critic_steps, lr, betas
-        self.ema = EMA(model.generator, ema_decay)
-        self.warmup = warmup
+        self.lr, self.betas, self.warmup = lr, betas, warmup
         self.heads = Heads(model.encoder, model.classes) if warmup else None
         self.register_buffer("adopted", torch.tensor(not warmup))
         self._probabilities: list[Tensor] = []
         self._labels: list[Tensor] = []
 
-    @property
-    def prior(self) -> Any:  # noqa: ANN401  (any Prior)
-        """The model's prior."""
-        return self.model.prior
-
     def encode(self, x: Tensor, /) -> Tensor:
         """(N, C, *S) -> [z_n, softmax z_c] (N, D)."""
         return self.model.encode(x)
-
-    def decode(self, z: Tensor, /) -> Tensor:
-        """(N, D) -> (N, C, *S), by the averaged generator."""
-        image: Tensor = self.portable().decode(z)  # type: ignore[operator]
-        return image
-
-    def discriminate(self, x: Tensor, /) -> Tensor:
-        """(N, C, *S) -> realness logit (N,)."""
-        return self.model.discriminate(x)
-
-    def portable(self) -> nn.Module:
-        """The model with the averaged generator."""
-        return with_generator(self.model, self.ema.average)
-
-    def weight_prefixes(self) -> dict[str, str]:
-        """The model's weights, the generator's replaced by their average."""
-        return {"": "model.", "generator.": "ema.average."}
 
     def configure_optimizers(self) -> list[Optimizer]:
         """One Adam for the discriminator, one for generator and encoder."""
@@ -128,40 +100,34 @@ class ClusterGANTraining(Training):
 
     def on_fit_start(self) -> None:
         """Refuses a warm-up without the data module that it takes its clusters from."""
-        if not self.adopted and self.trainer.datamodule is None:  # type: ignore[attr-defined]
+        if not self.adopted and data_of(self.trainer) is None:
             raise ValueError(
                 "a warm-up needs the images again: give fit a LightningDataModule, not loaders"
             )
 
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:  # noqa: ARG002
-        """One discriminator step and, when it is due, one step of generator and encoder."""
-        noise, optimizers = self.noise(), self.optimizers()
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        """Takes over the clusters when the warm-up is over, and plays on."""
         if not self.adopted and int(self.iteration) >= self.warmup:
             self._adopt_clusters()
-        z = latents(self, len(batch[0]), noise)
-        with torch.set_grad_enabled(generator_due(self)):
-            fake = self.model.decode(z)
-        discriminator_step(self, optimizers[0], batch[0], fake, noise)  # type: ignore[index]
-        if generator_due(self):
-            if not self.adopted:
-                loss = self._warm_up_loss(fake, batch[0], noise)
-            else:
-                loss = self._generator_loss(z, fake, batch[0], noise)
-            generator_step(self, optimizers[1], loss)  # type: ignore[index]
-        self.report(self.seldom)
-        self.iteration += 1
+        super().training_step(batch, index)
 
-    def _generator_loss(
+    def generator_loss(
         self, z: Tensor, fake: Tensor, real: Tensor, noise: torch.Generator
     ) -> Tensor:
+        """That of generator and encoder: with the cycles, once there are clusters."""
+        if self.adopted:
+            return self._cycle_loss(z, fake, real, noise)
+        return self._warm_up_loss(fake, real, noise)
+
+    def _cycle_loss(self, z: Tensor, fake: Tensor, real: Tensor, noise: torch.Generator) -> Tensor:
         """Adversarial and cycle losses on the fakes, and consistency on the real images."""
-        z_n, z_c = self.prior.split(z)
+        z_n, z_c = self.model.prior.split(z)
         images = [fake]
         if self.consistency:
             images += [real, random_affine(real, self.private(noise))]
         # In one pass, so that a batch norm sees what its running statistics describe.
         recovered, logits = self.model.code(torch.cat(images))
-        adversarial, n = self._adversarial(fake), len(fake)
+        adversarial, n = self.adversarial(fake), len(fake)
         cycle_n, cycle_c = continuous_cycle(recovered[:n], z_n), class_cycle(logits[:n], z_c)
         values = {"generator": adversarial, "cycle_n": cycle_n, "cycle_c": cycle_c}
         loss = adversarial + self.beta_n * cycle_n + self.beta_c * cycle_c
@@ -178,20 +144,17 @@ class ClusterGANTraining(Training):
         views = self.model.encoder.features(torch.cat([real, other]))
         heads: Heads = self.heads  # type: ignore[assignment]
         shared = heads.shared_information(*torch.split(views, len(real)))
-        adversarial = self._adversarial(fake)
+        adversarial = self.adversarial(fake)
         self.seldom |= {"train/generator": adversarial.detach()}
         return adversarial - self.consistency * shared
-
-    def _adversarial(self, fake: Tensor) -> Tensor:
-        with frozen(self.model.discriminator):
-            return self.loss.for_generator(self.discriminate(fake))
 
     @torch.no_grad()
     def _adopt_clusters(self) -> None:
         """Starts the encoder's clusters from K-means on the features of training images."""
         encoder, seen = self.model.encoder.eval(), 0
         features = []
-        for x, _ in self.trainer.datamodule.train_dataloader():  # type: ignore[attr-defined]
+        data: Any = data_of(self.trainer)  # there is one: see on_fit_start
+        for x, _ in data.train_dataloader():
             features.append(encoder.features(x.to(self.device)).float())
             seen += len(x)
             if seen >= _FOR_CLUSTERS:
@@ -201,7 +164,7 @@ class ClusterGANTraining(Training):
         self.adopted.fill_(True)
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], index: int, stage: str) -> None:
-        log_realness(self, batch[0], index, stage)
+        self.log_realness(batch[0], index, stage)
         self._probabilities.append(self.model.code(batch[0])[1].softmax(1))
         self._labels.append(batch[1])
 

@@ -56,6 +56,9 @@ class Health(pl.Callback):
         cluster_usage: least effective number of clusters exp(entropy), as a share of all. A
             ClusterGAN of digits has 0.85 in the end, and from iteration 100 on never less than
             0.53.
+
+    Raises:
+        ValueError: `every` or `grace` is below 0, `count` below 16 or `patience` below 1.
     """
 
     def __init__(

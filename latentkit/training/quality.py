@@ -8,6 +8,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from latentkit.data.base import ImageData, Split
+from latentkit.data.images import random_rows
 from latentkit.metrics.generated import compared
 from latentkit.metrics.reconstruction import WINDOW, ssim
 from latentkit.store import write_json
@@ -15,7 +16,7 @@ from latentkit.training.base import Training
 from latentkit.training.classifier import has_classes, require_classes
 from latentkit.training.features import Space, named_space
 from latentkit.training.run import folder_of
-from latentkit.training.watch import boards, judged
+from latentkit.training.watch import boards, data_of, judged
 
 QUALITY_FILE = "quality.json"
 _FEWEST = 64  # images that are worth a number: the features are about as many
@@ -42,6 +43,9 @@ class Quality(pl.Callback):
             package.module:callable. None takes the classifier where there are labels, and
             otherwise compares nothing. The model's own encoder will not do: it changes all the
             time, so the numbers would not compare.
+
+    Raises:
+        ValueError: `every` is below 0, `count` below 64, or the features are the model's own.
     """
 
     def __init__(self, every: int = 1, count: int = 500, features: str | None = None) -> None:
@@ -83,7 +87,7 @@ class Quality(pl.Callback):
         Raises:
             ValueError: if it cannot be opened.
         """
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(trainer)
         wanted = self.every and trainer.enable_validation and not trainer.fast_dev_run  # type: ignore[attr-defined]
         if not wanted or not isinstance(data, ImageData) or not isinstance(pl_module, Training):
             return
@@ -101,6 +105,11 @@ class Quality(pl.Callback):
         """The feature space; none where the one that nobody asked for cannot be had."""
         try:
             name = self.features or "classifier"
+            if name == "classifier":
+                rank_zero_info(
+                    "quality: first trains a classifier, in whose features images are compared, "
+                    "within a minute (--quality.every 0 leaves it out)"
+                )
             return named_space(name, data, module.device, module.seed)
         except ValueError as error:
             if self.features:
@@ -165,5 +174,4 @@ class Quality(pl.Callback):
 def _drawn(data: ImageData, split: Split, n: int, seed: int) -> Tensor:
     """`n` random images of a split, or all if there are fewer: (n, C, *S)."""
     chosen = data.split(split)
-    order = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(seed))
-    return chosen[order[:n].sort().values][0]
+    return chosen[random_rows(len(chosen), n, seed)][0]

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from latentkit.store import CHECKPOINT_FILE, atomic
+from latentkit.store import CHECKPOINT_FILE, atomic, explained, undisturbed
 from latentkit.training.reading import reported
 from latentkit.training.run import folder_of
 
@@ -32,6 +32,9 @@ class Checkpoints(Checkpoint):
     Args:
         minutes: between checkpoints within an epoch; at its end there always is one. None is made
             at iterations that are logged or take no step, so set `log_every_n_steps` to 2 or more.
+
+    Raises:
+        ValueError: `minutes` is not above 0.
     """
 
     def __init__(self, minutes: float = 10.0) -> None:
@@ -119,12 +122,22 @@ class Checkpoints(Checkpoint):
         for logger in trainer.loggers:
             logger.save()  # what was logged until here would not be logged again
         unfinished = folder / f".{CHECKPOINT_FILE}.unfinished"
-        trainer.save_checkpoint(unfinished, weights_only=False)
-        if trainer.is_global_zero:
-            last = folder / CHECKPOINT_FILE
-            if last.exists():
-                last.replace(folder / PREVIOUS_FILE)
-            unfinished.replace(last)
+        try:
+            with explained(folder / CHECKPOINT_FILE):
+                trainer.save_checkpoint(unfinished, weights_only=False)
+                if trainer.is_global_zero:
+                    _keep_newest(unfinished)
+        finally:
+            if trainer.is_global_zero:
+                unfinished.unlink(missing_ok=True)
+
+
+def _keep_newest(unfinished: Path) -> None:
+    last = unfinished.with_name(CHECKPOINT_FILE)
+    with undisturbed():
+        if last.exists():
+            last.replace(last.with_name(PREVIOUS_FILE))
+        unfinished.replace(last)
 
 
 def _gradients(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Tensor]:

@@ -1,14 +1,16 @@
-"""Keeps the run folder: `model.safetensors` and `metrics.json`, written whole or not at all."""
+"""Keeps the run folder: `model.safetensors` and its `metrics.json`, written together or not."""
 
 import json
+from functools import partial
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 
-from latentkit.store import MODEL_FILE, save, write_json
+from latentkit.store import MODEL_FILE, json_text, save, write_all
 from latentkit.training.base import Training, arguments
+from latentkit.training.watch import data_of
 
 METRICS_FILE = "metrics.json"
 
@@ -76,8 +78,10 @@ class RunFolder(pl.Callback):
             return
         iteration = int(pl_module.iteration)
         about = {**pl_module.about, "iteration": iteration, "scores": scores}
-        save(pl_module.portable(), folder / MODEL_FILE, about)
-        write_json(folder / METRICS_FILE, {"iteration": iteration, **scores})
+        text = json_text({"iteration": iteration, **scores})
+        model = partial(save, pl_module.portable(), about=about)
+        metrics = partial(Path.write_text, data=text, encoding="utf-8")
+        write_all({folder / MODEL_FILE: model, folder / METRICS_FILE: metrics})
 
 
 def _written(trainer: pl.Trainer) -> int | None:
@@ -107,7 +111,7 @@ def _scores(trainer: pl.Trainer) -> dict[str, float]:
 
 
 def _origin(trainer: pl.Trainer, module: Training) -> dict[str, Any]:
-    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    data = data_of(trainer)
     origin: dict[str, Any] = {"seed": module.seed, "training": arguments(module.hparams)}
     origin["objective"] = f"{type(module).__module__}.{type(module).__qualname__}"
     if trainer.loggers:

@@ -9,9 +9,10 @@ from torch.optim import Optimizer
 
 from latentkit.losses.attention import attention_maps, attention_overlap
 from latentkit.losses.elbo import free_bits, kl_to_standard_normal, reparameterise
+from latentkit.metrics.likelihood import active_units
 from latentkit.metrics.reconstruction import psnr
 from latentkit.models.vae import VAE
-from latentkit.training.alarms import active_units
+from latentkit.protocols import Prior
 from latentkit.training.base import Training, adam
 
 
@@ -31,6 +32,9 @@ class VAETraining(Training):
             latent units have in common in the encoder's last feature map; the units are drawn anew
             in each iteration (Liu et al., CVPR 2020, arXiv 1911.07389). 0 for none; about 1 pulls
             small maps apart, and much more costs the latents their use.
+
+    Raises:
+        ValueError: attention disentanglement is below 0, or is asked of fewer than two units.
     """
 
     monitor = "val/negative_elbo"
@@ -62,7 +66,7 @@ class VAETraining(Training):
         self._means: list[Tensor] = []
 
     @property
-    def prior(self) -> object:
+    def prior(self) -> Prior:
         """The model's prior."""
         return self.model.prior
 
@@ -104,7 +108,7 @@ class VAETraining(Training):
         return attention_overlap(maps[:, 0], maps[:, 1])
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:  # noqa: ARG002
-        """One batch -> its loss in nats per image."""
+        """One batch, images (N, C, *S) first -> its loss in nats per image, a scalar."""
         noise, weight = self.noise(), self.attention_disentanglement
         with returned(self._attentive_layer() if weight else None) as features:
             nll, kl, mean = self._bound(batch[0], noise)
@@ -130,8 +134,9 @@ class VAETraining(Training):
         self._means.append(mean)
 
     def _log_active(self, stage: str) -> None:
-        active = active_units(self.gathered(self._means, stage))
-        self.log(f"{stage}/active_units", active.float(), sync_dist=True)
+        means = self.gathered(self._means, stage).float()
+        active = active_units(means) if len(means) > 1 else 0  # of one image none varies
+        self.log(f"{stage}/active_units", float(active), sync_dist=True)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Logs the bound, and the reconstruction's PSNR in decibels, on held-out images."""

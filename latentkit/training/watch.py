@@ -1,5 +1,6 @@
-"""What callbacks that judge a model in training share."""
+"""What callbacks that look at a training share."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,8 +29,38 @@ def judged(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator[None]:
             part.training = mode
 
 
+def data_of(trainer: pl.Trainer) -> pl.LightningDataModule | None:
+    """The data module of the run; None where loaders were given."""
+    data: pl.LightningDataModule | None = getattr(trainer, "datamodule", None)
+    return data
+
+
 def boards(trainer: pl.Trainer) -> Iterator[SummaryWriter]:
     """TensorBoard's writers of a run."""
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             yield logger.experiment
+
+
+@contextmanager
+def events_kept() -> Iterator[None]:
+    """Raises what TensorBoard's thread could not write, instead of a traceback on the console.
+
+    The next event raises it, too, but the last ones would be lost in silence.
+    """
+    lost: list[OSError] = []
+    before = threading.excepthook
+
+    def keep(thrown: threading.ExceptHookArgs) -> None:
+        if isinstance(thrown.exc_value, OSError):
+            lost.append(thrown.exc_value)
+        else:
+            before(thrown)
+
+    threading.excepthook = keep
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+    if lost:
+        raise lost[0]

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from latentkit.views.figures import check_picture
+from latentkit.views.pixels import check_picture
 
 _QUESTIONS = {
     "effect": "effect: what the\ngenerator changes",
@@ -38,7 +38,7 @@ class AtlasRows:
 
 
 def limits_of(maps: Tensor) -> Limits:
-    """Limits that hold what is finite: around 0 if a value is negative, else from 0."""
+    """Limits that hold what is finite in maps (R, *S): around 0 if one is negative, else from 0."""
     finite = maps[maps.isfinite()]
     largest = float(finite.abs().max()) if len(finite) else 0.0
     largest = largest or 1.0

@@ -55,6 +55,9 @@ class Atlases(UnitPanel):
         every: training images between atlases; 0 for none. One takes seconds.
         directions: latent units.
         pairs: of validation images; without an encoder, of samples.
+
+    Raises:
+        ValueError: `every` or `pairs` is below 0, or `directions` below 1.
     """
 
     def __init__(self, every: int = 500_000, directions: int = 4, pairs: int = 2) -> None:

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader
 from torch import Tensor
 
 from latentkit.store import versions
-from latentkit.views.figures import alternate, enlarged, grid, to_pil
+from latentkit.views.pixels import alternate, enlarged, grid, to_pil
 from latentkit.views.report.numbers import Row, about_intervals, rows, text
 from latentkit.views.report.pictures import address
 

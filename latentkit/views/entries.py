@@ -18,7 +18,7 @@ from tensorboard.compat.proto.types_pb2 import DT_STRING
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from latentkit.views.figures import to_pil
+from latentkit.views.pixels import to_pil
 from latentkit.views.plugin import PLUGIN_NAME
 
 _BLOB_SEQUENCE = 3  # tensorboard's DATA_CLASS_BLOB_SEQUENCE

@@ -8,7 +8,7 @@ from torch.utils.tensorboard import summary as summaries
 
 from latentkit.store import describe
 from latentkit.training.base import Training, arguments
-from latentkit.training.watch import boards
+from latentkit.training.watch import boards, data_of
 
 Plain: TypeAlias = bool | int | float | str
 """What TensorBoard shows as a setting."""
@@ -31,10 +31,11 @@ class FinalNumbers(pl.Callback):
         """Writes one session of the HParams tab, which shows the last values of the scalars."""
         if not self.enabled or not trainer.is_global_zero or not isinstance(pl_module, Training):
             return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
         settings = dict(flat(arguments(pl_module.hparams)))
         settings |= {f"model/{k}": v for k, v in _of_model(pl_module)}
-        settings |= {f"data/{k}": v for k, v in flat(arguments(getattr(data, "hparams", {})))}
+        settings |= {
+            f"data/{k}": v for k, v in flat(arguments(getattr(data_of(trainer), "hparams", {})))
+        }
         numbers = {k: float(v) for k, v in sorted(trainer.callback_metrics.items())}
         step = int(pl_module.iteration)
         for board in boards(trainer):

@@ -13,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from latentkit.losses.elbo import kl_to_standard_normal
 from latentkit.training.base import Training
+from latentkit.training.watch import data_of
 from latentkit.views.figures import rendered
 from latentkit.views.panel import Panel, inputs
 
@@ -27,6 +28,9 @@ class Latents(Panel):
         every: training images between drawings; 0 for none.
         count: validation images, at most.
         units: that have a histogram of their own: the first ones.
+
+    Raises:
+        ValueError: `every` or `units` is below 0, or `count` below 2.
     """
 
     def __init__(self, every: int = 100_000, count: int = 500, units: int = 8) -> None:
@@ -55,7 +59,7 @@ class Latents(Panel):
             board.add_image("KL of each unit", rendered(kl_bars(kl.mean(0))), step)
         if hasattr(model, "cluster") and (labels >= 0).any():
             clusters = torch.cat([model.cluster(x) for x in batches]).cpu()
-            names = getattr(trainer.datamodule, "class_names", ())  # type: ignore[attr-defined]
+            names = getattr(data_of(trainer), "class_names", ())
             figure = confusion(clusters, labels, names, int(model.classes))
             board.add_image("clusters and labels", rendered(figure), step)
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from latentkit.data.base import ImageData
 from latentkit.training.base import Training
-from latentkit.training.watch import boards, judged
+from latentkit.training.watch import boards, data_of, judged
 
 _MOST = 1000  # images kept of somebody else's validation
 
@@ -45,6 +45,9 @@ class Panel(pl.Callback, ABC):
 
     Args:
         every: training images between drawings; 0 for none at all.
+
+    Raises:
+        ValueError: `every` is below 0.
     """
 
     def __init__(self, every: int) -> None:
@@ -99,7 +102,7 @@ class Panel(pl.Callback, ABC):
         To read them again would draw from its random numbers. Later validations would bring the
         same images once more.
         """
-        ours = isinstance(trainer.datamodule, ImageData)  # type: ignore[attr-defined]
+        ours = isinstance(data_of(trainer), ImageData)
         if not self.every or ours or self._collected or trainer.sanity_checking:
             return
         if sum(len(x) for x, _ in self._foreign) < _MOST:
@@ -116,12 +119,16 @@ class Panel(pl.Callback, ABC):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draws the last model."""
-        if self.every:
+        if not self.every:
+            return
+        what = f"draws the last {self._name}"
+        hidden = None if trainer.is_global_zero else True  # None: shown on a terminal
+        with tqdm(total=1, desc=what, leave=False, disable=hidden, bar_format="{desc} ..."):
             self._show(trainer, pl_module)
 
     def held_out(self, trainer: pl.Trainer, n: int) -> HeldOut:
         """`n` evenly spaced validation images, or fewer; of somebody else's data the first ones."""
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(trainer)
         if isinstance(data, ImageData):
             chosen = data.split("val")
             count = min(n, len(chosen))
@@ -133,7 +140,7 @@ class Panel(pl.Callback, ABC):
         return HeldOut(images, labels, torch.arange(len(images)), "the first ones")
 
     def latents(self, trainer: pl.Trainer, module: Training, n: int) -> Tensor:
-        """Of `n` validation images, or of the prior without an encoder: the same each time."""
+        """(n, *Z) of validation images, or of the prior without an encoder: the same each time."""
         model: Any = module.portable()
         if hasattr(model, "encode"):
             images = self.held_out(trainer, n).images
@@ -163,13 +170,13 @@ class Panel(pl.Callback, ABC):
 
 
 def inputs(trainer: pl.Trainer, module: Training, images: Tensor) -> Tensor:
-    """Images on the module's device, in the type of number that it computes with."""
+    """Images (N, C, *S) on the module's device, in the type of number that it computes with."""
     found: Tensor = trainer.precision_plugin.convert_input(images.to(module.device))
     return found
 
 
 def drawn(module: Training, n: int) -> Tensor:
-    """`n` latents of the model's prior, the same each time."""
+    """`n` latents (n, *Z) of the model's prior, the same each time."""
     generator = torch.Generator(module.device).manual_seed(0)
     model: Any = module.portable()
     found: Tensor = model.prior.sample(n, generator=generator)

@@ -1,8 +1,10 @@
 """TensorBoard's embedding projector: latents with thumbnails and labels."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,7 +17,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from latentkit.explain.hooks import watched
 from latentkit.protocols import Part
+from latentkit.store import explained, write_all
 from latentkit.training.base import Training
+from latentkit.training.watch import data_of, events_kept
 from latentkit.views.labels import label_name
 from latentkit.views.panel import HeldOut, Panel, drawn, inputs
 
@@ -23,6 +27,7 @@ MOST = 100_000
 """Points the projector reads; it silently takes the first ones of more."""
 
 _LARGEST_SPRITE = 8192  # pixels a side
+_LIST = "projector_config.pbtxt"  # of the spaces of a folder
 _SMALLEST = 8  # pixels of a thumbnail that shows anything
 _BLANKS = str.maketrans("\t\n\r", "   ")  # what ends a cell or a line of a table
 
@@ -38,6 +43,9 @@ class Projector(Panel):
         every: training images between writings; it is written at the end in any case, unless this
             is 0. The files grow by some megabytes each time.
         count: validation images, at most; and samples.
+
+    Raises:
+        ValueError: `every` is below 0, or `count` is not from 2 to 100,000.
     """
 
     def __init__(self, every: int = 10_000_000, count: int = 1000) -> None:
@@ -54,13 +62,14 @@ class Projector(Panel):
         spaces = _spaces(model, x) if len(x) else {}
         columns = _columns(trainer, model, x, some) if spaces else {}
         for name, points in spaces.items():
-            write_space(board, name, points, some.images, columns, step)
+            write_space(board.log_dir, name, points, some.images, columns, step)
         said = [f"{len(x)} validation images, {some.chosen}"] if spaces else []
         if hasattr(model, "prior"):
             z = drawn(module, self.count)
             made = torch.cat([model.decode(part) for part in torch.split(z, 256)])
             numbers = {"number": [str(k) for k in range(len(z))]}
-            write_space(board, "samples", z.float().cpu(), made.float().cpu(), numbers, step)
+            made = made.float().cpu()
+            write_space(board.log_dir, "samples", z.float().cpu(), made, numbers, step)
             said.append(f"{len(z)} samples")
         if said:
             board.add_text("projector", "; ".join(said), step)
@@ -76,7 +85,7 @@ def write_projector(
     """Writes latents (N, *Z) for TensorBoard's projector, with thumbnails where they fit.
 
     Args:
-        folder: of the event files.
+        folder: where to; it may hold event files and other spaces.
         latents: (N, *Z); of more than 100,000 a random sample is written.
         images: (N, C, H, W) in [0, 1].
         labels: (N,), -1 where there is none.
@@ -93,13 +102,15 @@ def write_projector(
         "label": [label_name(k, class_names) for k in labels[rows].tolist()],
         "number": [str(k) for k in rows.tolist()],
     }
-    with SummaryWriter(str(folder)) as writer:
-        write_space(writer, "latents", latents[rows], images[rows], columns, 0)
+    write_space(folder, "latents", latents[rows], images[rows], columns, 0)
+    if not any(Path(folder).glob("events.out.tfevents.*")):  # TensorBoard sees no folder without
+        with explained(folder), events_kept(), SummaryWriter(str(folder)):
+            pass
     return len(rows)
 
 
 def write_space(
-    board: SummaryWriter,
+    folder: str | Path,
     name: str,
     points: Tensor,
     images: Tensor,
@@ -112,8 +123,10 @@ def write_space(
     made smaller, and left out where they would be smaller than 8 pixels. Images that are neither
     grey nor coloured have none.
 
+    The files of a space and the list of all spaces are written together, or not at all.
+
     Args:
-        board: of the run.
+        folder: of the run.
         name: of the space.
         points: (N, *Z), N of at most 100,000.
         images: (N, C, H, W) in [0, 1].
@@ -125,15 +138,20 @@ def write_space(
     shown = size >= _SMALLEST and images.shape[1] in {1, 3}
     small = functional.interpolate(images, size=(size, size)) if shown else None
     head, rows = _table(columns)
-    _keep_earlier(board, name, step)
-    board.add_embedding(
-        points.flatten(1),
-        metadata=rows,
-        metadata_header=head,
-        label_img=small,
-        global_step=step,
-        tag=name,
-    )
+    folder = Path(folder)
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".space-") as place:
+            with events_kept(), SummaryWriter(place) as board:
+                board.add_embedding(
+                    points.flatten(1),
+                    metadata=rows,
+                    metadata_header=head,
+                    label_img=small,
+                    global_step=step,
+                    tag=name,
+                )
+            _move(Path(place), folder)
 
 
 def _table(columns: Mapping[str, Sequence[str]]) -> tuple[list[str] | None, list[Any]]:
@@ -147,24 +165,27 @@ def _table(columns: Mapping[str, Sequence[str]]) -> tuple[list[str] | None, list
     return list(columns), [list(row) for row in zip(*cells, strict=True)]
 
 
-def _keep_earlier(board: SummaryWriter, name: str, step: int) -> None:
-    """Makes torch keep the spaces that other writers of the run have left, but the one to come.
+def _move(place: Path, folder: Path) -> None:
+    """Moves the spaces of `place` into the folder, beside those that are there."""
+    new = _spaces_in(place)
+    names = {space.tensor_name for space in new}
+    earlier = [space for space in _spaces_in(folder) if space.tensor_name not in names]
+    files = [path for space in new for path in (place / space.tensor_path).parent.iterdir()]
+    writers: dict[Path, Callable[[Path], object]] = {
+        folder / path.relative_to(place): path.replace for path in files
+    }
+    text = text_format.MessageToString(ProjectorConfig(embeddings=[*earlier, *new]))
+    write_all({**writers, folder / _LIST: partial(Path.write_text, data=text, encoding="utf-8")})
 
-    By itself it rewrites the list of spaces with those of this writer alone, so that a resumed run
-    would lose those from before.
-    """
-    path = Path(board.log_dir) / "projector_config.pbtxt"
-    if not path.is_file():
-        return
-    config, replaced = ProjectorConfig(), f"{name}:{step:05}"
+
+def _spaces_in(folder: Path) -> list[Any]:
+    """The spaces that a folder lists and has; none where the list cannot be read."""
+    config = ProjectorConfig()
     try:
-        text_format.Parse(path.read_text(), config)
-    except (text_format.ParseError, UnicodeDecodeError):  # cut off when the run was killed
-        return
-    kept = [e for e in config.embeddings if e.tensor_name != replaced]
-    kept = [e for e in kept if (path.parent / e.tensor_path).is_file()]
-    writer: Any = board  # torch has no public way to it
-    writer._projector_config = ProjectorConfig(embeddings=kept)
+        text_format.Parse((folder / _LIST).read_text(encoding="utf-8"), config)
+    except (OSError, text_format.ParseError, UnicodeDecodeError):
+        return []
+    return [space for space in config.embeddings if (folder / space.tensor_path).is_file()]
 
 
 def _columns(
@@ -173,7 +194,7 @@ def _columns(
     images: Tensor,
     some: HeldOut,
 ) -> dict[str, list[str]]:
-    names = getattr(trainer.datamodule, "class_names", ())  # type: ignore[attr-defined]
+    names = getattr(data_of(trainer), "class_names", ())
     labels = [label_name(k, names) for k in some.labels.tolist()]
     columns = {"label": labels, "number": [str(k) for k in some.rows.tolist()]}
     if hasattr(model, "cluster"):

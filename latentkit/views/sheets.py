@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from latentkit.views.figures import check_picture, grid
+from latentkit.views.pixels import check_picture, grid
 
 _CELL = 1.15  # inches of an image
 _GAP = 2  # pixels between images
@@ -22,6 +22,9 @@ def sheet(
         columns: K names.
         title: of the picture.
         notes: lines below it, for the measured numbers.
+
+    Raises:
+        ValueError: there are not as many names as rows and columns, or the images cannot be drawn.
     """
     count, width = images.shape[:2]
     if len(rows) != count or len(columns) != width:

@@ -11,8 +11,9 @@ from latentkit.latent.interpolate import lerp, matched
 from latentkit.latent.render import decode_path
 from latentkit.priors import Gaussian, GaussianOneHot, Uniform
 from latentkit.training.base import Training
-from latentkit.views.figures import alternate, check_picture, coloured, grid, rendered
+from latentkit.views.figures import coloured, rendered
 from latentkit.views.panel import Panel, drawn, inputs
+from latentkit.views.pixels import alternate, check_picture, grid
 from latentkit.views.sheets import sheet
 
 ERROR = 0.5
@@ -34,6 +35,9 @@ class Pictures(Panel):
     Args:
         every: training images between pictures; 0 for none.
         count: images in each grid.
+
+    Raises:
+        ValueError: `every` is below 0, or `count` below 1.
     """
 
     def __init__(self, every: int = 50_000, count: int = 32) -> None:
@@ -96,6 +100,9 @@ class Walks(UnitPanel):
         every: training images between pictures; 0 for none.
         units: of the traversals, at most.
         pairs: of images interpolated between.
+
+    Raises:
+        ValueError: `every` is below 0, or `units` or `pairs` below 1.
     """
 
     def __init__(self, every: int = 250_000, units: int = 8, pairs: int = 4) -> None:

@@ -203,7 +203,7 @@ directions VAE ATTRIBUTE --start label:x --end label:1 => got label:x
 directions VAE ATTRIBUTE --start label:1 --end label:1 => groups without a common image
 directions VAE ATTRIBUTE --start empty_folder --end label:1 => in empty_folder
 directions VAE ATTRIBUTE --start broken_images --end label:1 => a.png is no readable image
-directions VAE ATTRIBUTE --start nonsense --end label:1 => expected label:N, name:TEXT, without:TEXT
+directions VAE ATTRIBUTE --start nonsense --end label:1 => expected label:CLASS, name:TEXT
 directions DCGAN ATTRIBUTE --start label:1 --end label:2 => has no encode
 directions VAE --count 99 => got k=99
 directions VAE --count 99 --method axes => expected --count up to 6 axes, got 99
@@ -284,7 +284,8 @@ def test_stopping_by_hand_is_no_error_message(typed, monkeypatch):
 
     monkeypatch.setattr("latentkit.store.load", stop)
     done = typed("sample", "vae.safetensors")
-    assert (done.code, done.err) == (130, "latentkit: stopped\n")
+    said = "latentkit: stopped; no file is half written; the same command starts again\n"
+    assert (done.code, done.err) == (130, said)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

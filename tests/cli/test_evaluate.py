@@ -203,17 +203,6 @@ def test_a_single_image_is_measured_as_far_as_possible(numbers):
     assert "frechet_encoder6" not in found
 
 
-def test_random_rows_are_a_sorted_part_by_the_seed():
-    rows = sources.random_rows(100, 30, 0)
-    assert rows.tolist() == sorted(set(rows.tolist()))
-    assert len(rows) == 30
-    assert rows.max() > 80
-    assert torch.equal(rows, sources.random_rows(100, 30, 0))
-    assert not torch.equal(rows, sources.random_rows(100, 30, 1))
-    for all_of_them in (None, 100, 200):
-        assert torch.equal(sources.random_rows(100, all_of_them, 0), torch.arange(100))
-
-
 def test_images_sorted_by_class_are_not_cut_off(place):
     """Black images first, white ones last: the mean of any random half is about grey."""
     x = np.concatenate([np.zeros((200, 16, 16)), np.ones((200, 16, 16))]).astype("float32")

@@ -100,3 +100,19 @@ def test_options_of_an_objective_can_be_listed(typed, capsys):
 
 def test_the_version(typed):
     assert typed("--version").out == f"{latentkit.__version__}\n"
+
+
+def test_a_command_that_is_nearly_one_is_told_which(capsys):
+    assert cli.main(["sampel"]) == 2
+    assert capsys.readouterr().err.rstrip().endswith("; did you mean sample?")
+    assert cli.main(["xyz"]) == 2
+    assert "did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["sample nope", "compare vae_mnist nope", "report nope"])
+def test_a_name_of_nothing_is_told_before_torch_is_imported(command):
+    code = f"import sys; from latentkit.cli import main; assert main({command.split()}) == 2;"
+    code += "assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "nope" in done.stderr

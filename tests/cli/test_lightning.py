@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import latentkit
 from latentkit.cli import main
-from latentkit.cli.configs import config_names, find_config
+from latentkit.shipped import config_names, find_config
 from latentkit.store import read_about
 from tests.cli.conftest import result
 from tests.cli.mistakes import CONFIG, LOUD

@@ -5,13 +5,14 @@ import io
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import latentkit.cli
-from latentkit.cli.progress import bar, stage
-from latentkit.cli.sources import _watched
+from latentkit.cli.progress import bar, stage, watched
+from latentkit.cli.sources import Source
 
 
 class Terminal(io.StringIO):
@@ -54,14 +55,17 @@ def test_a_file_is_told_nothing(monkeypatch):
 
 
 def test_no_bar_of_a_verb_writes_to_a_file():
-    """`disable=None` is tqdm's word for it; `few or None` also hides the bar of short work."""
+    """`disable=None` is tqdm's word for it; `few or None` also hides the bar of short work.
+
+    All other bars of the verbs are made by `watched`.
+    """
     calls = [
         (path.name, node)
         for path in Path(latentkit.cli.__file__).parent.glob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "tqdm"
     ]
-    assert len(calls) > 8
+    assert len(calls) >= 2
     loud = [
         f"{name}:{node.lineno}"
         for name, node in calls
@@ -71,12 +75,23 @@ def test_no_bar_of_a_verb_writes_to_a_file():
 
 
 def test_many_batches_are_watched_on_a_terminal_alone(monkeypatch):
-    for stream, seen in ((Terminal(), True), (io.StringIO(), False)):
+    model = SimpleNamespace(encode=lambda x: 2 * x)
+    source = Source("double", model, {}, torch.device("cpu"))
+    rows = torch.arange(20.0 * 256)[:, None]
+    for stream, n, seen in (
+        (Terminal(), len(rows), True),
+        (io.StringIO(), len(rows), False),
+        (Terminal(), 19 * 256, False),
+    ):
         monkeypatch.setattr(sys, "stderr", stream)
-        assert len([*_watched([torch.zeros(1)] * 20, "encode")]) == 20
+        assert torch.equal(source.encode(rows[:n]), 2 * rows[:n])
         assert ("encode" in stream.getvalue()) == seen
-    assert [*_watched([torch.zeros(1)] * 19, "encode")]
-    assert stream.getvalue() == ""
+
+
+def test_few_items_have_no_bar():
+    with terminal() as shown:
+        assert [*watched("ab", "letters", few=True)] == ["a", "b"]
+    assert shown.getvalue() == ""
 
 
 def test_a_mistake_after_a_stage_is_not_swallowed():

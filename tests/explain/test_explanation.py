@@ -11,10 +11,11 @@ from latentkit.data.batches import keyed_generator
 from latentkit.explain import explanation
 from latentkit.explain.directions import effect
 from latentkit.explain.explanation import explain_direction
-from latentkit.explain.faithfulness import direction_retrieval, wilson, with_rivals
+from latentkit.explain.faithfulness import direction_retrieval, with_rivals
 from latentkit.explain.pattern import discriminator_readout, pattern
 from latentkit.explain.scores import unit_vector
 from latentkit.explain.verdicts import summary, verdict
+from latentkit.metrics.bootstrap import wilson
 from latentkit.models.clustergan import ClusterGAN
 from latentkit.models.dcgan import DCGAN
 from latentkit.models.vae import VAE

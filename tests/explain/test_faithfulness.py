@@ -3,8 +3,8 @@ import torch
 from torch.nn import functional
 
 from latentkit.explain import faithfulness
-from latentkit.explain.faithfulness import direction_retrieval, measurable, wilson, with_rivals
-from latentkit.metrics.bootstrap import mean_interval
+from latentkit.explain.faithfulness import direction_retrieval, measurable, with_rivals
+from latentkit.metrics.bootstrap import mean_interval, wilson
 
 
 @pytest.fixture
@@ -153,10 +153,3 @@ def test_directions_along_one_line_are_refused():
         with_rivals(torch.stack([a, a]), 0)
     with_rivals(torch.ones(2, 1), 0)  # one dimension has no other line
     assert [measurable(torch.ones(2, n)) for n in (1, 2)] == [False, True]
-
-
-def test_wilson_against_the_equation_it_solves():
-    for share, n in ((0.3, 25), (0.0, 10), (1.0, 10), (0.5, 1000)):
-        for end in wilson(share, n):
-            gap = abs(share - end)
-            assert gap == pytest.approx(1.96 * (end * (1 - end) / n) ** 0.5, abs=1e-9)

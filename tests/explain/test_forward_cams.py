@@ -308,6 +308,21 @@ def test_a_layer_whose_return_value_is_left_aside_is_refused(images, layer):
         ablation_cam(Aside(), layer, images, unit(1))
 
 
+class Compares(nn.Module):
+    """A rectifier by comparison: what is no number does not get through."""
+
+    def forward(self, a):
+        return torch.where(a > 0, a, 0.0)
+
+
+def test_a_layer_whose_channels_are_all_dead_weighs_nothing(images):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), Compares(), nn.Flatten(), nn.Linear(320, 3))
+    net[0].bias.data.fill_(-100)
+    got = ablation_cam(net, "0", images, unit(1))
+    assert not got.raw.any()
+    assert got.degenerate.all()
+
+
 class Remembers(nn.Module):
     """Keeps its last output, and how often it ran."""
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentkit.explain.heatmap import Heatmap, named
+from latentkit.explain.heatmap import Heatmap, name_of
 from latentkit.explain.scores import unit
 
 RAW = torch.tensor([[[-4.0, 2.0], [1.0, 0.0]], [[0.5, 0.0], [0.0, -0.25]]])
@@ -134,9 +134,9 @@ def realness(output):
 
 
 def test_names_of_scores():
-    assert named(realness) == "realness"
-    assert named(lambda output: output[:, 0]) is None
-    assert named(functools.partial(realness)) is None
+    assert name_of(realness) == "realness"
+    assert name_of(lambda output: output[:, 0]) is None
+    assert name_of(functools.partial(realness)) is None
     picked = unit(3)
     picked.__qualname__ = "unit(3)"
-    assert named(picked) == "unit(3)"
+    assert name_of(picked) == "unit(3)"

@@ -14,9 +14,9 @@ from latentkit.explain.readings import (
     ENCODER,
     Case,
     controls,
-    randomised,
     read_natural,
     read_pattern,
+    stages,
 )
 from latentkit.protocols import Part
 from tests.explain import trained
@@ -96,7 +96,7 @@ def test_rows_are_what_their_names_say(small):
     assert torch.equal(ENCODER["Grad-CAM++, last layer"](small)[2], last.raw)
     signed = pattern(small.encode, small.decode, small.z, small.directions)
     torch.testing.assert_close(read_pattern(small), signed.square().sum(2).sqrt())
-    untrained = list(randomised(small).values())[-1]
+    untrained = list(stages(small).values())[-1]
     assert torch.equal(ALL["pattern, random weights"](small), read_pattern(untrained))
     truth = effect(small.decode, small.z, small.directions[1])
     assert torch.equal(small.effects()[1], truth)
@@ -110,17 +110,17 @@ def test_images_are_read_in_portions_that_do_not_show(case):
 
 def test_random_weights_come_from_the_top(small):
     before = {name: value.clone() for name, value in small.part.module.state_dict().items()}
-    stages = randomised(small)
-    names = list(stages)
+    found = stages(small)
+    names = list(found)
     assert names[0] == "head"
     assert names[-1].startswith("stages.0")
-    first, last = (stages[name].part.module.state_dict() for name in (names[0], names[-1]))
+    first, last = (found[name].part.module.state_dict() for name in (names[0], names[-1]))
     changed = {name for name, value in first.items() if not torch.equal(value, before[name])}
     assert changed == {"head.weight", "head.bias"}
     assert all(not torch.equal(value, before[name]) for name, value in last.items())
     after = small.part.module.state_dict()
     assert all(torch.equal(value, before[name]) for name, value in after.items())
-    for stage in stages.values():
+    for stage in found.values():
         assert stage.z is small.z
         assert stage.part.layers == small.part.layers
 

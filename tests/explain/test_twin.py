@@ -64,6 +64,25 @@ def test_what_is_kept_stays_without_a_graph_and_as_one():
     assert output.grad_fn is not None
 
 
+class Circle(Keeps):
+    """Keeps its output in containers that hold each other, as links to and from a parent do."""
+
+    def __init__(self):
+        super().__init__()
+        self.children_of = {"parent": self.more}
+        self.more["child"] = [self.children_of]
+
+
+def test_containers_that_hold_themselves():
+    net = Circle()
+    output = net(torch.ones(1, 3))
+    other = twin(net)
+    assert other.more["child"][0]["parent"] is other.more
+    assert other.more is not net.more
+    assert torch.equal(other.more["outputs"][0][0], output)
+    assert other.more["outputs"][0][0].grad_fn is None
+
+
 def test_all_that_copies_takes_such_networks(used):
     x = torch.randn(4, 3)
     torch.testing.assert_close(compensated(used, x, 0.5)(x + 0.5), used(x))

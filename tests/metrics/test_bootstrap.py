@@ -9,6 +9,7 @@ from latentkit.metrics.bootstrap import (
     mean_interval,
     multinomial,
     share_interval,
+    wilson,
 )
 
 
@@ -95,3 +96,15 @@ def test_the_interval_of_a_share_holds_it_as_often_as_it_says(share):
     ends = [share_interval(row) for row in draws]
     assert sum(low <= share <= high for low, high in ends) >= 0.92 * len(ends)
     assert all(high - low > 0.01 for low, high in ends)
+
+
+def test_wilson_against_the_equation_it_solves():
+    for share, n in ((0.3, 25), (0.0, 10), (1.0, 10), (0.5, 1000)):
+        for end in wilson(share, n):
+            gap = abs(share - end)
+            assert gap == pytest.approx(1.96 * (end * (1 - end) / n) ** 0.5, abs=1e-9)
+
+
+def test_wilson_holds_the_share_itself_to_the_last_digit():
+    for n in range(1, 70):
+        assert (wilson(0.0, n)[0], wilson(1.0, n)[1]) == (0, 1)

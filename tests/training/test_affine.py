@@ -42,7 +42,7 @@ def test_the_consistency_term_reaches_the_encoder_alone(make, few, trainer):
     for weight in (1.0, 3.0):
         training.consistency = weight
         training.model.zero_grad()
-        training._generator_loss(training.prior.sample(8), fake, x, training.noise()).backward(
+        training.generator_loss(training.prior.sample(8), fake, x, training.noise()).backward(
             retain_graph=True
         )
         named = training.model.named_parameters()

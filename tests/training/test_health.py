@@ -55,11 +55,6 @@ def test_diversity_of_collapsed_images():
     assert alarms.diversity(two, real)[1] < 1e-3
 
 
-def test_active_units_are_those_that_vary():
-    mean = torch.randn(1000, 4) * torch.tensor([1.0, 0.12, 0.08, 0.0]) + 5
-    assert int(alarms.active_units(mean)) == 2
-
-
 def test_balance_counts_right_answers():
     accuracy, gap = alarms.balance(torch.tensor([2.0, -1, 3, 4]), torch.tensor([-2.0, -2]))
     assert float(accuracy) == (3 / 4 + 1) / 2

@@ -103,6 +103,14 @@ def test_active_units_are_the_coordinates_whose_mean_varies(make):
     assert training._means == []
 
 
+def test_of_one_image_no_unit_varies(make):
+    training = make("vae").eval()
+    values = logged(training)
+    training._means = [torch.ones(1, 4)]
+    training.on_test_epoch_end()
+    assert values["test/active_units"] == 0
+
+
 def test_active_units_see_all_batches(make, few, trainer):
     training = make("vae")
     collected = []

@@ -10,18 +10,11 @@ import pytest
 import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from torchvision.utils import make_grid
 
 import latentkit
-from latentkit.views.figures import (
-    alternate,
-    cluster_map,
-    enlarged,
-    grid,
-    labelled_rows,
-    palette,
-    to_pil,
-    with_parents,
-)
+from latentkit.views.figures import cluster_map, labelled_rows, palette
+from latentkit.views.pixels import alternate, enlarged, grid, to_pil, with_parents
 from tests.explain.test_overlay import JUST_NOTICEABLE, SEEN_BY, seen
 
 
@@ -61,6 +54,13 @@ def test_a_grid_has_white_lines_and_the_images_in_reading_order():
         assert torch.equal(inside, torch.full((3, 3, 4), k / 100))
     assert (sheet[:, :2] == 1).all()
     assert (sheet[:, :, 6:8] == 1).all()
+
+
+@pytest.mark.parametrize(("count", "columns", "channels"), [(2, 8, 1), (9, 4, 3), (8, 4, 1)])
+def test_a_grid_is_that_of_torchvision(count, columns, channels):
+    images = torch.rand(count, channels, 5, 3)
+    expected = make_grid(images, nrow=columns, padding=3, pad_value=1.0)
+    assert torch.equal(grid(images, columns, gap=3), expected)
 
 
 def test_rows_of_originals_stand_above_their_reconstructions():

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from latentkit.latent.cluster import Clustering
-from latentkit.views.figures import grid, to_pil
 from latentkit.views.labels import label_name
+from latentkit.views.pixels import grid, to_pil
 
 MOST_POINTS = 5000
 """Images that a page can hold the map of, within its size and a minute of t-SNE."""
@@ -109,7 +109,7 @@ def _remarks(rows: Sequence[ClusterRow], tile: int, side: int) -> Iterator[str]:
 
 
 def projections(latents: Tensor) -> tuple[dict[str, list[tuple[float, float]]], list[str]]:
-    """Name -> places in the unit square; and what to know about them."""
+    """Latents (N, D) -> by name, N places in the unit square; and what to know about them."""
     points = latents.double().numpy()
     wide = np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1]))))
     pca = PCA(2, random_state=0)
@@ -163,7 +163,13 @@ def thumbnails(images: Tensor, columns: int, tile: int) -> bytes:
 
 
 def members(clustering: Clustering, labels: Tensor, class_names: Sequence[str]) -> list[ClusterRow]:
-    """One row a cluster, the largest first; noise last. Clusters that nobody chose are rows too."""
+    """One row a cluster, the largest first; noise last. Clusters that nobody chose are rows too.
+
+    Args:
+        clustering: of N images.
+        labels: (N,), -1 where there is none.
+        class_names: of the labels; empty for their numbers.
+    """
     found = []
     for k in sorted({*range(len(clustering.centres)), *clustering.labels.tolist()}):
         inside = (clustering.labels == k).nonzero().flatten()

@@ -1,0 +1,101 @@
+"""The folder of a training: a new one or the one that is resumed, and nobody else's meanwhile."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from latentkit.cli.checkpoints import saved
+from latentkit.cli.stopping import RunFailedError, Stopped
+from latentkit.store import alone, explained, reason, undisturbed
+from latentkit.training.run import folder_of
+from latentkit.training.watch import events_kept
+
+
+@contextmanager
+def own_folder(trainer: pl.Trainer) -> Iterator[None]:
+    """Gives a training a folder that no other one writes into.
+
+    A new folder in which the training left no checkpoint is removed: nothing goes on from it.
+
+    Raises:
+        ValueError: another training is at work in it.
+        RunFailedError: a file could not be written, or read.
+        Stopped: somebody stopped the training.
+    """
+    if not trainer.is_global_zero or not trainer.loggers:
+        yield
+        return
+    new = _claim(trainer.loggers[0])
+    folder = folder_of(trainer)
+    if folder is None:
+        yield
+        return
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        with explained(folder):
+            stack.enter_context(alone(folder, "trains in it"))
+        try:
+            with told(folder):
+                yield
+        except BaseException:
+            if new and not any(folder.glob("*.ckpt")):
+                with undisturbed():
+                    shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+def _claim(logger: Any) -> bool:  # noqa: ANN401  (any of Lightning's)
+    """Makes the folder of a new run; of two that begin at once each gets its own."""
+    if not isinstance(logger, TensorBoardLogger) or logger._version is not None:
+        return False
+    while True:
+        version = logger._get_next_version()  # what `logger.version` would be
+        folder = Path(logger.root_dir) / f"version_{version}"
+        try:
+            with explained(folder):
+                folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        logger._version = version
+        return True
+
+
+@contextmanager
+def told(folder: Path | None = None) -> Iterator[None]:
+    """Turns what ends a training from outside into errors that say how to go on.
+
+    Lightning makes an exit of Ctrl-C and of SIGTERM.
+    """
+    try:
+        with events_kept():
+            yield
+    except (SystemExit, KeyboardInterrupt) as end:
+        by_hand = isinstance(end, KeyboardInterrupt) or isinstance(
+            end.__context__, KeyboardInterrupt
+        )
+        if not by_hand and not isinstance(end, SIGTERMException):
+            raise
+        raise Stopped(130 if by_hand else 143, _resumable(folder)) from end
+    except OSError as error:
+        raise RunFailedError(_said(error, folder), _resumable(folder)) from error
+
+
+def _said(error: OSError, folder: Path | None) -> str:
+    """The sentence for what could not be written; of anything else, what the error says."""
+    if error.errno is None or folder is None:
+        return str(error)
+    path = Path(str(error.filename or folder)).absolute()
+    inside = path.is_relative_to(folder.absolute())
+    return f"cannot write {error.filename or folder}: {reason(error)}" if inside else str(error)
+
+
+def _resumable(folder: Path | None) -> Path | None:
+    return folder if folder is not None and saved(folder) else None

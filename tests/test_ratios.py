@@ -1,0 +1,100 @@
+"""Guards of speed: what must not grow slower, as ratios of processor time with wide bounds.
+
+Each is measured closely by a script in `benchmarks/`; here only a loss that everybody would feel
+fails. Both sides run in turn, and the least of the rounds' ratios counts: a busy machine can only
+add to it.
+"""
+
+import importlib
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from torch.utils.data import DataLoader, TensorDataset
+
+from latentkit.data.arrays import Arrays
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*LeafSpec|.*logging interval"),
+]
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Import one of the scripts, which find each other in their folder."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module
+
+
+@pytest.fixture
+def data(tmp_path):
+    """As many images as the steps need, of MNIST's size."""
+    images = np.random.default_rng(0).integers(0, 256, (60 * 128, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", x=images)
+    return Arrays(str(tmp_path / "images.npz"), batch_size=128)
+
+
+def processor_time(run):
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+def least(ours, theirs, rounds=5):
+    """The smallest ratio of the two sides' times, after one call of each to warm up."""
+    ours(), theirs()
+    return min(processor_time(ours) / processor_time(theirs) for _ in range(rounds))
+
+
+def child_time(code):
+    """Processor seconds of a fresh interpreter."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_a_training_step_costs_little_more_than_a_bare_loop(script, data):
+    training, loops = script("training"), script("bare").LOOPS
+    model = yaml.safe_load((ROOT / "configs/vae_mnist.yaml").read_text())["model"]
+    ratios = []
+    for _ in range(3):
+        ours = training._seeded(training.fit, model, data, 40)
+        ratios.append(ours / training._seeded(loops["vae"], model, data, 40, training.SKIPPED))
+    assert min(ratios) < 1.4  # 1.03 measured by benchmarks/training.py --parts bare_loop
+
+
+def test_batches_in_memory_are_indexed_at_once(data):
+    loader = data.train_dataloader()
+    pixels = data.split("train")[:][0]
+    plain = DataLoader(TensorDataset(pixels), batch_size=128, shuffle=True)
+    assert least(lambda: list(loader), lambda: list(plain)) < 1.2  # 0.85 here; ours convert, too
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "grad-cam++"])
+def test_a_heatmap_costs_what_its_passes_cost(script, method):
+    bench = script("cam")
+    net, x = bench.network()
+    x, (front, back) = x[:8, :, :128, :128], bench.split(net, "layer4")
+    ratio = least(
+        lambda: bench.ours(method, net, "layer4", x), lambda: bench.bound(method, front, back, x)
+    )
+    assert ratio < 1.3  # 1.02 to 1.05 measured by benchmarks/cam.py
+
+
+def test_a_verb_starts_in_little_more_than_torch_does(tmp_path):
+    command = ["sample", "vae_mnist", "--out", str(tmp_path / "sheet.png")]
+    verb = f"import torch; from latentkit.cli import main; main({command})"
+    assert min(child_time(verb) / child_time("import torch") for _ in range(3)) < 2
+
+
+def test_the_help_needs_no_torch():
+    code = "from latentkit.cli import main; main(['explain', '--help'])"
+    assert child_time(code) < child_time("import torch") / 2
