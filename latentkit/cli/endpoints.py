@@ -143,7 +143,9 @@ def read_image(path: Path, source: Source) -> Tensor:
     """
     shape = source.image_shape
     if shape is None or len(shape) != 3:
-        raise ValueError(f"{source.name} does not say what image size it takes")
+        raise ValueError(
+            f"{source.name} does not say what image size it takes: give it `shape` (C, H, W)"
+        )
     try:
         with Image.open(path) as file:
             pixels = torch.from_numpy(np.array(file.convert("RGBA"))).movedim(-1, 0)[None]

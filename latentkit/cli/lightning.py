@@ -167,6 +167,10 @@ class TrainingCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Points the checkpoints at the run folder."""
+        if self.trainer.is_global_zero:  # Lightning's table of it counts no operation of ours
+            network = self.model.portable()
+            count = sum(value.numel() for value in network.parameters())
+            print(f"model: {type(network).__name__} with {count:,} weights")
         folder = folder_of(self.trainer)
         for callback in list(self.trainer.checkpoint_callbacks):
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
@@ -204,7 +208,7 @@ def run(args: list[str] | None) -> None:
         save_config_callback=SaveConfig,
         save_config_kwargs={"save_to_log_dir": False},
         seed_everything_default=0,
-        trainer_defaults={"callbacks": [RunFolder()]},
+        trainer_defaults={"callbacks": [RunFolder()], "enable_model_summary": False},
         parser_kwargs={
             **strict,  # jsonargparse 4.53 gives the parent's to the subcommands
             **{name: dict(strict) for name in ("fit", "validate", "test", "predict")},

@@ -35,7 +35,7 @@ def draw(
     """
     check_sampler(sampler, components, bandwidth)
     if sampler == "prior":
-        if not hasattr(source.model, "prior"):
+        if hasattr(source.model, "encode") and not hasattr(source.model, "prior"):
             raise ValueError(
                 f"{source.name} has no prior: give --sampler gmm, two-stage or empirical, "
                 "which are fitted to its latents of the training images"

@@ -79,6 +79,9 @@ class MapStatistics:
     def merge(self, other: "MapStatistics") -> None:
         """Take in what another one has seen, such as a process with its share of the data.
 
+        Args:
+            other: of the same `per` and `classes`; it stays as it is.
+
         Raises:
             ValueError: if the other one accumulates something else.
         """

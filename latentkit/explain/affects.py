@@ -32,6 +32,9 @@ def affected(effects: Tensor) -> Affected:
 
     Images in which nothing changes are left out.
 
+    Returns:
+        One summary over the images.
+
     Raises:
         ValueError: if they have no space, are negative or not finite.
     """
@@ -63,6 +66,9 @@ def monotonicity(values: Tensor) -> float:
 
     The mean over walks of Spearman's correlation with the step: 1 if each walk only rises, -1 if
     each only falls.
+
+    Raises:
+        ValueError: if values are not (N, T) at two steps or more.
     """
     if values.ndim != 2 or values.shape[1] < 2:
         raise ValueError(f"expected values (N, T) at two steps or more, got {tuple(values.shape)}")
@@ -82,6 +88,9 @@ def reach(logits: Tensor, lengths: Tensor, least: float) -> float:
     Returns:
         The median over walks of the shortest length that is objected to; infinite if most walks
         meet none.
+
+    Raises:
+        ValueError: if logits and lengths do not fit.
     """
     if logits.ndim != 2 or lengths.shape != logits.shape[1:]:
         raise ValueError(
@@ -93,7 +102,11 @@ def reach(logits: Tensor, lengths: Tensor, least: float) -> float:
 
 
 def moved_clusters(before: Tensor, after: Tensor) -> float:
-    """Share of N images whose most likely of K clusters changes: (N, K) twice -> in [0, 1]."""
+    """Share of N images whose most likely of K clusters changes: (N, K) twice -> in [0, 1].
+
+    Raises:
+        ValueError: if the two are not of one shape (N, K).
+    """
     if before.shape != after.shape or before.ndim != 2:
         raise ValueError(
             f"expected cluster scores (N, K) twice, got {tuple(before.shape)} and"

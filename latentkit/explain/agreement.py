@@ -22,6 +22,9 @@ def spearman(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         (N,) in [-1, 1], double precision; 0 where a map is constant, nan where one is not finite.
 
+    Raises:
+        ValueError: if the shapes differ or lack a batch dimension.
+
     >>> a, b = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 100.0, 10.0]])
     >>> spearman(a, b).round(decimals=6)
     tensor([0.5000], dtype=torch.float64)
@@ -43,6 +46,9 @@ def top_overlap(a: Tensor, b: Tensor, share: float = 0.1) -> Tensor:
 
     Returns:
         (N,) in [0, 1], double precision; nan where a map is not finite. Chance is `share`.
+
+    Raises:
+        ValueError: if the shapes differ or lack a batch dimension, or the share is not in (0, 1].
     """
     if not 0 < share <= 1:
         raise ValueError(f"expected a share in (0, 1], got {share}")

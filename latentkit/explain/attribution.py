@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from latentkit.explain.hooks import borrowed, differentiate, normal, values
+from latentkit.explain.gradients import differentiate, values
+from latentkit.explain.hooks import borrowed, normal
 from latentkit.protocols import Score
 
 Attribute: TypeAlias = Callable[[nn.Module, Tensor, Score], Tensor]
@@ -46,6 +47,9 @@ def input_x_gradient(module: nn.Module, x: Tensor, score: Score) -> Tensor:
 
     Arguments as in `saliency`. A shift of the input that the first bias takes back changes this
     map; see `robustness.input_shift`.
+
+    Returns:
+        Signed (N, C, *S).
     """
     return normal(x) * saliency(module, x, score)
 
@@ -76,6 +80,10 @@ def smoothgrad(
 
     Returns:
         Signed (N, C, *S).
+
+    Raises:
+        ValueError: samples below 1, negative noise, or as `method` does.
+        TypeError: an x that is not floating point.
     """
     if samples < 1 or not noise >= 0:
         raise ValueError(f"expected samples >= 1 and noise >= 0, got {samples} and {noise}")
@@ -113,6 +121,10 @@ def integrated_gradients(
     Returns:
         Signed (N, C, *S). The sum over all but N is score(x) - score(baseline), up to the error of
         the quadrature.
+
+    Raises:
+        ValueError: no step, an unknown rule, a baseline that does not fit, or as `saliency` does.
+        TypeError: an x that is not floating point.
     """
     points, weights = _nodes(steps, rule)
     with borrowed(module):
@@ -143,6 +155,10 @@ def record(module: nn.Module, copies: Tensor, score: Score) -> tuple[Tensor, Ten
 
     Returns:
         Values (B N,) and the leaf (B, N, C, *S) they depend on, a tensor of its own.
+
+    Raises:
+        ValueError: a score that is not (N,).
+        TypeError: copies that are not floating point.
     """
     leaf = _own(copies).requires_grad_()
     with torch.enable_grad():
@@ -150,7 +166,11 @@ def record(module: nn.Module, copies: Tensor, score: Score) -> tuple[Tensor, Ten
 
 
 def run(module: nn.Module, copies: Tensor, score: Score) -> Tensor:
-    """Scores (B, N) of B versions of a batch, (B, N, C, *S), in one pass."""
+    """Scores (B, N) of B versions of a batch, (B, N, C, *S), in one pass.
+
+    Raises:
+        ValueError: a score that is not (N,).
+    """
     versions, size = copies.shape[:2]
     # A copy goes in: the first layer may work in place.
     output = module(copies.flatten(0, 1).clone())
@@ -159,12 +179,27 @@ def run(module: nn.Module, copies: Tensor, score: Score) -> Tensor:
 
 
 def together(module: nn.Module, x: Tensor, batch: int = 64) -> int:
-    """How many versions of a batch `run` may take: one, if what the module gives has no rows."""
+    """How many versions of a batch `run` may take: one, if what the module gives has no rows.
+
+    Args:
+        module: the network.
+        x: (N, C, *S).
+        batch: images in one pass, at most, where N is smaller.
+    """
     return max(1, batch // max(1, len(x))) if isinstance(module(x[:1].clone()), Tensor) else 1
 
 
 def fitting(given: Tensor, x: Tensor, what: str) -> Tensor:
-    """What is given, a baseline or the like, for every value of x, or a ValueError by its name."""
+    """What is given, a baseline or the like, for every value of x, or a ValueError by its name.
+
+    Args:
+        given: what is to broadcast.
+        x: (N, C, *S).
+        what: its name, for the error.
+
+    Returns:
+        (N, C, *S).
+    """
     try:
         return given.expand_as(x)
     except RuntimeError:

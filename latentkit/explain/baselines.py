@@ -14,7 +14,11 @@ from latentkit.protocols import Decode
 
 
 def uniform(x: Tensor) -> Tensor:
-    """Images (N, C, *S) -> ones (N, *S)."""
+    """Images (N, C, *S) -> ones (N, *S).
+
+    Raises:
+        ValueError: if the images are not floating point (N, C, *S).
+    """
     _check(x)
     return torch.ones_like(x[:, 0])
 
@@ -25,6 +29,9 @@ def centre(x: Tensor, width: float = 0.25) -> Tensor:
     Args:
         x: images, which do not matter but for their shape.
         width: standard deviation, as a share of each side.
+
+    Raises:
+        ValueError: if the images are not floating point (N, C, *S) or the width is not above 0.
     """
     _check(x)
     if not width > 0:
@@ -39,7 +46,11 @@ def centre(x: Tensor, width: float = 0.25) -> Tensor:
 
 
 def intensity(x: Tensor) -> Tensor:
-    """Images (N, C, *S) -> |x| averaged over channels (N, *S)."""
+    """Images (N, C, *S) -> |x| averaged over channels (N, *S).
+
+    Raises:
+        ValueError: if the images are not floating point (N, C, *S).
+    """
     _check(x)
     return x.detach().abs().mean(1)
 
@@ -49,6 +60,9 @@ def sobel(x: Tensor) -> Tensor:
 
     Differences (-1, 0, 1) along each axis, smoothed by (1, 2, 1) along the others, the border's
     values going on outside; their norm over axes and channels.
+
+    Raises:
+        ValueError: if the images are not floating point (N, C, *S).
     """
     _check(x)
     axes = range(2, x.ndim)
@@ -63,7 +77,11 @@ def sobel(x: Tensor) -> Tensor:
 
 
 def mean_change(truths: Tensor) -> Tensor:
-    """Changes (K, N, *S) along K directions -> their mean absolute value (N, *S)."""
+    """Changes (K, N, *S) along K directions -> their mean absolute value (N, *S).
+
+    Raises:
+        ValueError: if the changes have no space.
+    """
     if truths.ndim < 3:
         raise ValueError(f"expected changes (K, N, *S), got {tuple(truths.shape)}")
     return truths.detach().abs().mean(0)
@@ -89,6 +107,9 @@ def shuffled(maps: Tensor, seed: int = 0) -> Tensor:
 
     Each image has its own permutation of its K maps, so that K maps retrieve their directions with
     the accuracy of a guess, 1 / K on average, however good they are.
+
+    Raises:
+        ValueError: if the maps have no space.
     """
     if maps.ndim < 3:
         raise ValueError(f"expected maps (K, N, *S), got {tuple(maps.shape)}")

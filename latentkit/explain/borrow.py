@@ -51,6 +51,9 @@ def seeded(seed: int) -> Iterator[None]:
     """Inside, torch's random numbers are those of a seed; the generators of all devices come back.
 
     `torch.manual_seed` seeds every device, so that each has to be kept.
+
+    Args:
+        seed: as for `torch.manual_seed`.
     """
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)

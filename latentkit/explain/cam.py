@@ -27,8 +27,9 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
+from latentkit.explain.gradients import differentiate, slopes, values
 from latentkit.explain.heatmap import Heatmap, name_of
-from latentkit.explain.hooks import Call, differentiate, slopes, values, watched
+from latentkit.explain.hooks import Call, watched
 from latentkit.explain.weighing import Method as Method
 from latentkit.explain.weighing import check_space, weigh
 from latentkit.protocols import Score
@@ -54,6 +55,9 @@ def cam(
         method: see above.
         call: which call of the layer, from 0, where one forward pass runs it several times.
 
+    Returns:
+        Signed maps (N, *S_layer) of the layer, with the size of their rounding errors.
+
     Raises:
         ValueError, TypeError: see `hooks.watched`; or a layer without space; or a score that is not
             (N,) or does not depend on the layer.
@@ -73,6 +77,9 @@ def cams(
 
     Returns:
         One heatmap a layer, in the order asked for.
+
+    Raises:
+        ValueError, TypeError: as `cam` does.
     """
     _check_method(method)
     with watched(module, layers, x, call) as run:
@@ -102,6 +109,9 @@ def latent_cams(
 
     Returns:
         Signed maps (N, K, *S_layer), float32.
+
+    Raises:
+        ValueError, TypeError: as `cam` does; or a module that returns something else.
     """
     _check_method(method)
     with watched(module, [layer], x, call) as run:
@@ -123,7 +133,11 @@ def latent_cams(
 def heatmap(
     activation: Tensor, gradient: Tensor, layer: str, method: Method, score: str | None = None
 ) -> Heatmap:
-    """Activation of a layer and gradient of a score by it, (N, C, *S) both -> the Heatmap."""
+    """Activation of a layer and gradient of a score by it, (N, C, *S) both -> the Heatmap.
+
+    Raises:
+        ValueError: an activation without space.
+    """
     check_space(activation, layer)
     maps, noise = weigh(activation, gradient, method)
     return Heatmap(maps.float(), layer, method, noise.float(), score)

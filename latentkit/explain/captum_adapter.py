@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from latentkit.explain.borrow import seeded
-from latentkit.explain.hooks import borrowed, find_layer, normal, values
+from latentkit.explain.gradients import values
+from latentkit.explain.hooks import borrowed, find_layer, normal
 from latentkit.explain.twin import twin
 from latentkit.protocols import Score
 

@@ -55,7 +55,12 @@ class Judge:
 
 
 def judge_of(encode: Encode, size: int) -> Judge:
-    """An encoder of scenes of this height and width, with its directions of all factors."""
+    """An encoder of scenes of this height and width, with its directions of all factors.
+
+    Args:
+        encode: images (N, 3, size, size) -> latents (N, *Z).
+        size: height and width.
+    """
     return Judge(encode, paired_directions(encode, size))
 
 

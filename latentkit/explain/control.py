@@ -19,7 +19,11 @@ _APART = 1000  # of their seeds, since the layers of a network take consecutive 
 
 
 def networks(model: object) -> dict[str, Part]:
-    """The networks that can be looked into; none where the model does not offer any."""
+    """The networks that can be looked into; none where the model does not offer any.
+
+    Args:
+        model: of any kind; it offers its networks by `explainable()`.
+    """
     return dict(model.explainable()) if hasattr(model, "explainable") else {}
 
 

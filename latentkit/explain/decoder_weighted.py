@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from latentkit.explain import hooks
 from latentkit.explain.cam import Method, cam
+from latentkit.explain.gradients import differentiate, values
 from latentkit.explain.heatmap import Heatmap
 from latentkit.explain.scores import named
 from latentkit.latent.derivative import pullback, pushforward
@@ -47,6 +48,9 @@ def decoder_weighted(
         method: see `cam`. grad-cam++ and layer-cam are not linear in the gradient: they give the
             map of s, not the sum of the units' maps.
 
+    Returns:
+        Signed maps (N, *S_layer) of the layer.
+
     Raises:
         ValueError, TypeError: see `cam.cam`; or weights that do not fit the latents.
     """
@@ -54,7 +58,14 @@ def decoder_weighted(
 
 
 def weighted(weights: Tensor) -> Score:
-    """The score s = sum_k w_k z_k with constant weights (N, *Z): output (N, *Z) -> (N,)."""
+    """The score s = sum_k w_k z_k with constant weights (N, *Z): output (N, *Z) -> (N,).
+
+    Args:
+        weights: (N, *Z), taken as constants.
+
+    Raises:
+        ValueError: from the score, if the output has another shape than the weights.
+    """
 
     def add(output: Tensor) -> Tensor:
         constant = hooks.normal(weights)
@@ -127,8 +138,8 @@ def score_weights(decode: Decode, z: Tensor, score: Score) -> Tensor:
     with hooks.borrowed(hooks.owner(decode)):
         image = hooks.normal(decode(z.clone())).requires_grad_()
         with torch.enable_grad():
-            value = hooks.values(score, image.clone(), len(z))
-            slope = hooks.differentiate(value, image, "the decoder's image")
+            value = values(score, image.clone(), len(z))
+            slope = differentiate(value, image, "the decoder's image")
             return pullback(decode, z, slope).detach()
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from latentkit.explain import hooks, scores
 from latentkit.explain.attribution import integrated_gradients, saliency
 from latentkit.explain.cam import Method, cam, heatmap
+from latentkit.explain.gradients import differentiate, values
 from latentkit.explain.heatmap import Heatmap
 from latentkit.latent.derivative import pushforward
 from latentkit.protocols import Decode, Part, Score
@@ -38,6 +39,10 @@ def signed_effect(
 
     Returns:
         (N, C, *S), change of each value per unit of latent length.
+
+    Raises:
+        ValueError: a direction that does not fit or is zero, a step not above 0, an unknown method,
+            or a decoder that no derivative passes through.
     """
     along = _along(z, d, step)
     with hooks.borrowed(hooks.owner(decode)):
@@ -62,6 +67,9 @@ def effect(
 
     Returns:
         (N, *S), norm over channels of the change per unit of latent length.
+
+    Raises:
+        ValueError: as `signed_effect` does.
     """
     change = signed_effect(decode, z, d, method, step)
     norm: Tensor = torch.linalg.vector_norm(change, dim=1)
@@ -82,6 +90,12 @@ def reading(
         layer: dotted name; the part's earliest default layer if not given, since early layers keep
             apart which direction a map belongs to.
         method: see `cam`.
+
+    Returns:
+        Signed maps (N, *S_layer).
+
+    Raises:
+        ValueError, TypeError: a part without layers; or as `cam` does.
     """
     return cam(part.module, layer or _layers(part)[0], x, scores.direction(d), method)
 
@@ -102,6 +116,10 @@ def discriminator_direction(
 
     Returns:
         u (F,), the mean over z of phi(G(z + step d/|d|)) - phi(G(z - step d/|d|)), of length 1.
+
+    Raises:
+        ValueError: a direction that does not fit, a step not above 0, a part without layers, or
+            features that do not change along d.
     """
     along = step * _along(z, d, step)
     with hooks.borrowed(hooks.owner(decode)):
@@ -130,12 +148,18 @@ def discriminator_reading(
         u: (F,), from `discriminator_direction`.
         layer: dotted name; the part's earliest default layer if not given.
         method: see `cam`.
+
+    Returns:
+        Signed maps (N, *S_layer).
+
+    Raises:
+        ValueError, TypeError: a part without layers; or as `cam` does.
     """
     names = _layers(part)
     with hooks.watched(part.module, [layer or names[0], names[-1]], x) as run:
         seen, features = run.activations
-        value = hooks.values(scores.direction(u), features, run.batch)
-        slope = hooks.differentiate(value, seen, run.layers[0])
+        value = values(scores.direction(u), features, run.batch)
+        slope = differentiate(value, seen, run.layers[0])
     return heatmap(seen, slope, run.layers[0], method)
 
 
@@ -151,6 +175,9 @@ def use(module: nn.Module, x: Tensor, change: Tensor, score: Score) -> Tensor:
     Returns:
         Signed maps (N, *S): gradient times change, summed over channels. Their sum over space is
         about the change of the score; `completeness_error` says how nearly.
+
+    Raises:
+        ValueError, TypeError: a change of another shape than x; or as `attribution.saliency` does.
     """
     if change.shape != x.shape:
         raise ValueError(
@@ -177,6 +204,9 @@ def use_along(
     Returns:
         Signed maps (N, *S). Their sum over space is the change of the score, up to the error of the
         quadrature.
+
+    Raises:
+        ValueError, TypeError: as `attribution.integrated_gradients` does.
     """
     return integrated_gradients(module, x_plus, score, x_minus, steps).sum(1)
 
@@ -195,10 +225,13 @@ def completeness_error(
 
     Returns:
         (N,), |sum of the map - change of the score| / |change of the score|.
+
+    Raises:
+        ValueError: a score that is not (N,).
     """
     with hooks.borrowed(module):
         ends = [hooks.own(x) for x in (x_plus, x_minus)]
-        plus, minus = (hooks.values(score, module(x), len(x)) for x in ends)
+        plus, minus = (values(score, module(x), len(x)) for x in ends)
     change = plus - minus
     error = (used.flatten(1).sum(1) - change).abs()
     return error / change.abs().clamp_min(torch.finfo(change.dtype).tiny)
@@ -222,6 +255,10 @@ def _layers(part: Part) -> tuple[str, ...]:
 
 
 def features_of(part: Part, x: Tensor) -> Tensor:
-    """What a part's deepest default layer returns for images (N, C, *S), flattened to (N, F)."""
+    """What a part's deepest default layer returns for images (N, C, *S), flattened to (N, F).
+
+    Raises:
+        ValueError: a part without layers; see `hooks.watched` for others.
+    """
     with hooks.watched(part.module, [_layers(part)[-1]], x) as run:
         return run.activations[0].detach().flatten(1)

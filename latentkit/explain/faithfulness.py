@@ -97,7 +97,11 @@ class Retrieval:
         return not self.shortcomings
 
     def only(self, k: int) -> "Retrieval":
-        """Of direction k alone, still told from all."""
+        """Of direction k alone, still told from all.
+
+        Args:
+            k: place of the direction, from 0.
+        """
         share, trials = float(self.per_direction[k]), self.won.shape[1]
         rows = (values[[k]] for values in (self.per_direction, self.won, self.margin))
         per_direction, won, margin = rows
@@ -126,6 +130,9 @@ def with_rivals(vectors: Tensor, seed: int, names: Sequence[str] = ()) -> Tensor
         seed: of the random ones.
         names: of the directions, for the error.
 
+    Returns:
+        (max(K, 5), *Z), the given ones first.
+
     Raises:
         ValueError: two of the directions lie along one line, so no map could tell them apart.
     """
@@ -153,6 +160,9 @@ def direction_retrieval(maps: Tensor, truths: Tensor, controls: Sequence[Tensor]
         maps: (K, N, *S_layer), heatmaps of K directions for the same N images.
         truths: (K, N, *S), such as `directions.effect` of each.
         controls: maps as `maps`, each of a network with random weights (see `control`).
+
+    Raises:
+        ValueError: if maps and truths differ in K, N or rank, or there is one direction alone.
     """
     _check(maps, truths)
     pairs = zip(torch.split(maps, _TOGETHER, 1), torch.split(truths, _TOGETHER, 1), strict=True)

@@ -15,8 +15,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from latentkit.explain.gradients import values
 from latentkit.explain.heatmap import Heatmap, name_of, unit_range
-from latentkit.explain.hooks import borrowed, normal, values, watched, works_in_place
+from latentkit.explain.hooks import borrowed, normal, watched, works_in_place
 from latentkit.explain.lookup import choose, find, substitute
 from latentkit.explain.weighing import check_space, combine
 from latentkit.metrics.saliency import resize
@@ -46,6 +47,9 @@ def score_cam(
         x: input (N, C, *S), where zero means nothing.
         score: the module's output -> (N,); see `scores`.
         call: which call of the layer, from 0, where one forward pass runs it several times.
+
+    Returns:
+        Signed maps (N, *S_layer) of the layer, with the size of their rounding errors.
 
     Raises:
         ValueError, TypeError: see `hooks.watched`; or a layer without space; or a score not (N,).

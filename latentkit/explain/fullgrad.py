@@ -21,8 +21,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from latentkit.explain.attribution import INPUT
+from latentkit.explain.gradients import differentiate, values
 from latentkit.explain.heatmap import Heatmap, name_of, unit_range
-from latentkit.explain.hooks import borrowed, differentiate, normal, values
+from latentkit.explain.hooks import borrowed, normal
 from latentkit.metrics.saliency import resize
 from latentkit.protocols import Score
 
@@ -68,6 +69,9 @@ def fullgrad(module: nn.Module, x: Tensor, score: Score, *, signed: bool = True)
             not signed, as the authors draw it: the sum of absolute values, those of each layer
             rescaled to [0, 1]; layers whose values are rounding errors count zero.
 
+    Returns:
+        Maps (N, *S).
+
     Raises:
         ValueError, TypeError: an input without space; or a score that is not (N,) or does not
             depend on the input.
@@ -92,7 +96,11 @@ def fullgrad(module: nn.Module, x: Tensor, score: Score, *, signed: bool = True)
 
 
 def full_gradients(module: nn.Module, x: Tensor, score: Score) -> FullGradients:
-    """The parts of a score, one forward pass and one gradient; arguments as in `fullgrad`."""
+    """The parts of a score, one forward pass and one gradient; arguments as in `fullgrad`.
+
+    Raises:
+        ValueError, TypeError: a score that is not (N,) or does not depend on the input.
+    """
     with borrowed(module), torch.enable_grad():
         leaf = normal(x).requires_grad_()
         seen = _Seen(leaf)

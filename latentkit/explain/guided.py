@@ -24,7 +24,8 @@ from torch.overrides import TorchFunctionMode
 
 from latentkit.explain.attribution import INPUT, record
 from latentkit.explain.cam import cam
-from latentkit.explain.hooks import borrowed, differentiate
+from latentkit.explain.gradients import differentiate
+from latentkit.explain.hooks import borrowed
 from latentkit.protocols import Score
 
 # fmt: off
@@ -95,6 +96,9 @@ def guided_grad_cam(
 
     Returns:
         Signed (N, C, *S).
+
+    Raises:
+        ValueError, TypeError: as `guided_backpropagation` and `cam` do.
     """
     where = cam(module, layer, x, score, "grad-cam", call).relu().resized(x.shape[2:]).raw
     guided = guided_backpropagation(module, x, score, plain)

@@ -7,9 +7,10 @@ request, and each gives something new: the raw map is never lost.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -69,6 +70,9 @@ class Heatmap:
 
         Args:
             per: each image by itself, or one limit for the batch, to compare images.
+
+        Raises:
+            ValueError: per is neither 'image' nor 'batch'.
         """
         if per not in ("image", "batch"):
             raise ValueError(f"expected per to be 'image' or 'batch', got {per!r}")
@@ -96,7 +100,7 @@ class Heatmap:
         """
         return self.signed(per).abs()
 
-    def numpy(self) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def numpy(self) -> npt.NDArray[np.float32]:
         """The raw maps, (N, *S)."""
         return self.raw.cpu().numpy()
 
@@ -104,6 +108,12 @@ class Heatmap:
         """Write all of it to an .npz file, whole or not at all.
 
         Keys: raw, noise, degenerate (arrays), layer, method, score (texts; "" without a name).
+
+        Args:
+            path: of the file, which ends in .npz.
+
+        Raises:
+            ValueError: another ending.
         """
         if Path(path).suffix != ".npz":
             raise ValueError(f"expected the name of an .npz file, got {str(path)!r}")
@@ -124,6 +134,9 @@ def name_of(score: object) -> str | None:
 
     A function made by another has a name of its own once it is given one: `score.__qualname__ =
     "unit(3)"`.
+
+    Args:
+        score: anything; what is called counts, such as a function.
     """
     name = getattr(score, "__qualname__", None)
     return name if isinstance(name, str) and "<" not in name else None

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from latentkit.explain.borrow import borrowed as borrowed
 from latentkit.explain.lookup import check_batch, check_parts, choose, find, substitute
-from latentkit.protocols import Score
 
 Call: TypeAlias = int | Literal["each"] | None
 """Which call of a layer that runs several times in one forward pass, from 0; each; or the only."""
@@ -93,101 +92,51 @@ def find_layer(module: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Modul
     """A dotted name or a sub-module -> its dotted name and the sub-module.
 
     Which of the layer's tensors is meant, as in "rnn[0]", stays at the end of the name.
+
+    Raises:
+        ValueError, TypeError: as `lookup.find` does.
     """
     name, path, part = find(module, layer)  # a wrapper by torch.compile leaves no trace in names
     return name + path, part
 
 
 def owner(function: Callable[..., object]) -> nn.Module | None:
-    """The module that a callable is, or is a bound method of; None for lambdas and the like."""
+    """The module that a callable is, or is a bound method of; None for lambdas and the like.
+
+    Args:
+        function: a module, a bound method, or anything else that can be called.
+    """
     bound = getattr(function, "__self__", function)
     return bound if isinstance(bound, nn.Module) else None
 
 
 def normal(x: Tensor) -> Tensor:
-    """The same values, cut from any graph, as a tensor that autograd may record."""
+    """The same values, cut from any graph, as a tensor that autograd may record.
+
+    Args:
+        x: of any shape.
+
+    Returns:
+        The same shape; memory is shared but for tensors of inference mode.
+    """
     return x.clone() if x.is_inference() else x.detach()
 
 
 def own(x: Tensor) -> Tensor:
-    """The same as `normal`, in memory of its own: a network's first operation may work in place."""
+    """The same as `normal`, in memory of its own: a network's first operation may work in place.
+
+    Args:
+        x: of any shape.
+
+    Returns:
+        The same shape.
+    """
     return x.detach().clone()
-
-
-def values(score: Score, output: Tensor, batch: int) -> Tensor:
-    """Apply a score -> (N,), or say what is wrong with it."""
-    value = score(output)
-    if not isinstance(value, Tensor):
-        raise TypeError(
-            f"expected the score to return a tensor ({batch},), got {type(value).__name__}"
-        )
-    if value.shape != (batch,):
-        raise ValueError(
-            f"score must return one value per sample, shape ({batch},), got {tuple(value.shape)}"
-        )
-    return value
 
 
 def works_in_place(layer: nn.Module, inputs: tuple[object, ...], given: Tensor) -> bool:
     """Whether the layer wrote into its own input, which may live on under other names."""
     return getattr(layer, "inplace", False) is True and any(given is item for item in inputs)
-
-
-def differentiate(
-    target: Tensor, activation: Tensor, layer: str, seeds: Tensor | None = None
-) -> Tensor:
-    """Derivative of target by activation, by `autograd.grad`: no parameter's `.grad` is touched.
-
-    Args:
-        target: (N,) or, with seeds, any shape.
-        activation: a tensor the target was computed from.
-        layer: its name, for the error.
-        seeds: (k, *target.shape) asks for k vector-Jacobian products in one batched pass, and keeps
-            the graph for more.
-
-    Returns:
-        The shape of the activation, after a leading k with seeds.
-    """
-    return _gradients(target, (activation,), (layer,), seeds)[0]
-
-
-def slopes(target: Tensor, run: Run, seeds: Tensor | None = None) -> tuple[Tensor, ...]:
-    """`differentiate` by every activation of a run in one backward pass, in the order of the run.
-
-    The derivative by an early layer includes what goes through later ones.
-    """
-    return _gradients(target, run.activations, run.layers, seeds)
-
-
-def _gradients(
-    target: Tensor, by: tuple[Tensor, ...], layers: tuple[str, ...], seeds: Tensor | None
-) -> tuple[Tensor, ...]:
-    found: tuple[Tensor | None, ...] = (None,) * len(by)
-    if target.requires_grad:
-        weights = torch.ones_like(target) if seeds is None else seeds
-        batched = seeds is not None
-        try:
-            found = torch.autograd.grad(
-                target, by, weights, batched, is_grads_batched=batched, allow_unused=True
-            )
-        except RuntimeError as error:
-            if "use_reentrant" not in str(error):
-                raise
-            raise ValueError(
-                f"expected derivatives by layer {layers[0]!r} to be possible, got a reentrant"
-                " checkpoint behind it; give torch.utils.checkpoint use_reentrant=False"
-            ) from error
-    got = []
-    for gradient, layer in zip(found, layers, strict=True):
-        if gradient is None:
-            raise ValueError(
-                f"expected a score that depends on layer {layer!r}, got one that does not; the"
-                " layer may come after what is scored, or the path may pass a no_grad or"
-                " inference_mode block, a detach or a reentrant checkpoint (use_reentrant=False"
-                " works)"
-            )
-        got.append(gradient)
-    return tuple(got)
 
 
 _Record: TypeAlias = list[tuple[Tensor, int]]  # what a layer gave, and its version at that time

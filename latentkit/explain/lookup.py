@@ -20,6 +20,10 @@ def find(module: nn.Module, layer: str | nn.Module) -> tuple[str, str, nn.Module
 
     The wrapper that `torch.compile` puts around a module leaves no trace in names.
 
+    Args:
+        module: the network.
+        layer: dotted name, which may end in "[0]" or the like, or a sub-module.
+
     Raises:
         ValueError: no such layer; the nearest names are offered.
         TypeError: a layer of TorchScript.
@@ -40,6 +44,9 @@ def find(module: nn.Module, layer: str | nn.Module) -> tuple[str, str, nn.Module
 
 def check_parts(module: nn.Module) -> None:
     """Whether hooks and autograd can look into all of a module.
+
+    Args:
+        module: the network.
 
     Raises:
         TypeError: it is spread over devices by `DataParallel` or `DistributedDataParallel`.
@@ -73,6 +80,11 @@ def check_batch(layer: nn.Module, name: str, path: str) -> None:
     """Whether a layer of sequences puts the batch first in its tensor at `path`.
 
     As many time steps as samples look like a batch.
+
+    Args:
+        layer: the layer.
+        name: its dotted name, for the error.
+        path: which of its tensors, as `floating` gives it.
 
     Raises:
         ValueError: one of torch's own that puts time there, or the parts of a recurrent state.
@@ -112,6 +124,9 @@ def choose(output: object, path: str, layer: str) -> Tensor:
         path: as `floating` gives it, or "".
         layer: the layer's name, for the errors.
 
+    Returns:
+        A tensor of any shape, the layer's own.
+
     Raises:
         TypeError: no floating-point tensor in the output.
         ValueError: several and no path, or none at the path.
@@ -132,10 +147,29 @@ def choose(output: object, path: str, layer: str) -> Tensor:
 
 
 def substitute(output: object, old: Tensor, new: Tensor) -> object:
-    """The output with `new` wherever `old` was; containers are copied, not changed."""
+    """The output with `new` wherever `old` was; containers are copied, not changed.
+
+    Args:
+        output: what a layer returned.
+        old: a tensor in it.
+        new: what takes its place.
+
+    Raises:
+        ValueError: a container holds itself, so that no copy of it could be finished.
+    """
+    return _put(output, old, new, ())
+
+
+def _put(output: object, old: Tensor, new: Tensor, above: tuple[int, ...]) -> object:
     if output is old:
         return new
-    items = [(key, item, substitute(item, old, new)) for key, item in _items(output)]
+    if id(output) in above:
+        raise ValueError(
+            "expected a layer to return containers that do not hold themselves, got a"
+            f" {type(output).__name__} that does; choose a layer inside it or next to it"
+        )
+    inside = (*above, id(output))
+    items = [(key, item, _put(item, old, new, inside)) for key, item in _items(output)]
     changed = {key: now for key, item, now in items if now is not item}
     if not changed:
         return output

@@ -72,7 +72,12 @@ def natural_change(
 
 
 def jacobian(module: nn.Module, x: Tensor) -> Tensor:
-    """Slopes of every output of a module by the image: (N, C, *S) -> (D, N, C, *S)."""
+    """Slopes of every output of a module by the image: (N, C, *S) -> (D, N, C, *S).
+
+    Args:
+        module: (N, C, *S) -> (N, *Z), D numbers each.
+        x: images (N, C, *S).
+    """
     with hooks.borrowed(module):
         leaf = hooks.normal(x).requires_grad_()
         with torch.enable_grad():

@@ -14,7 +14,7 @@ from latentkit.explain.attribution import fitting, run, together
 from latentkit.explain.hooks import borrowed, normal
 from latentkit.protocols import Score
 
-Window = tuple[slice, ...]
+_Window = tuple[slice, ...]
 
 
 def occlusion(
@@ -41,6 +41,10 @@ def occlusion(
     Returns:
         Signed (N, 1, *S), one map for all channels, since they are hidden together: the mean of
         score(x) - score(hidden) over the windows that cover a place.
+
+    Raises:
+        ValueError: a window or stride that does not fit the input, a fill that does not broadcast
+            to x, or a score that is not (N,).
     """
     windows = _windows(x.shape[2:], window, stride)
     with borrowed(module):
@@ -61,7 +65,7 @@ def occlusion(
 
 def _windows(
     size: Sequence[int], window: int | Sequence[int], stride: int | Sequence[int] | None
-) -> Iterator[Window]:
+) -> Iterator[_Window]:
     """Every position of the window, in order."""
     wide = _each(window, size, "window")
     step = [max(1, w // 2) for w in wide] if stride is None else _each(stride, size, "stride")

@@ -40,6 +40,9 @@ def colours(
 
     Returns:
         (N, 3, *S) float32 in [0, 1]. Degenerate maps have the colour of zero.
+
+    Raises:
+        ValueError: an unknown palette or per, or a limit that is not finite and above 0.
     """
     return _look_up(_values(heatmap, per, limit), palette)
 
@@ -65,6 +68,10 @@ def overlay(
 
     Returns:
         (N, 3, *S) float32 in [0, 1], on the images' device.
+
+    Raises:
+        ValueError: images that do not fit the heatmap or are not floats in [0, 1], an opacity
+            outside [0, 1]; or as `colours` does.
     """
     if not 0 <= opacity <= 1:
         raise ValueError(f"expected an opacity in [0, 1], got {opacity}")
@@ -78,6 +85,9 @@ def pictures(coloured: Tensor) -> Tensor:
     """Colours (N, 3, *S) of any rank -> (N, 3, H, W), as TensorBoard's `add_images` takes them.
 
     Signals become bands, volumes a row of all their slices, first axis from left to right.
+
+    Raises:
+        ValueError: colours of a rank above 3.
     """
     if coloured.ndim == 3:
         length = coloured.shape[2]
@@ -90,7 +100,11 @@ def pictures(coloured: Tensor) -> Tensor:
 
 
 def to_pil(coloured: Tensor) -> list[Image.Image]:
-    """Colours (N, 3, *S) in [0, 1] -> N images of 8 bits, laid out as by `pictures`."""
+    """Colours (N, 3, *S) in [0, 1] -> N images of 8 bits, laid out as by `pictures`.
+
+    Raises:
+        ValueError: as `pictures` does.
+    """
     levels = (pictures(coloured) * 255).round().to(torch.uint8).movedim(1, -1).cpu().numpy()
     return [Image.fromarray(level) for level in levels]
 

@@ -25,6 +25,9 @@ def factor_pairs(name: str, n: int, size: int, seed: int = 0) -> tuple[Tensor, T
 
     Returns:
         Two times (n, 3, size, size).
+
+    Raises:
+        ValueError: no such factor, or the shape, which cannot grow.
     """
     if name not in FACTORS[1:]:
         raise ValueError(f"expected a factor of {', '.join(FACTORS[1:])}, got {name!r}")
@@ -47,6 +50,9 @@ def paired_directions(
         size: height and width of the scenes.
         pairs: of each factor.
         names: the factors.
+
+    Raises:
+        ValueError: no such factor, or an encoder whose changes are not finite.
     """
     rows, owner = [], hooks.owner(encode)
     parameter = None if owner is None else next(owner.parameters(), None)

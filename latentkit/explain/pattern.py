@@ -98,6 +98,9 @@ def discriminator_readout(part: Part, decode: Decode, z: Tensor) -> Encode:
     Returns:
         Images (N, C, *S) -> latents (N, *Z), as far as the features tell; single precision for
         half.
+
+    Raises:
+        ValueError: a part without layers.
     """
     z = hooks.normal(z)
     with hooks.borrowed(hooks.owner(decode)):

@@ -36,14 +36,22 @@ _PATH = 5  # images along a direction
 
 
 def read_pattern(case: Case) -> Tensor:
-    """The default: `pattern`, its norm over channels."""
+    """The default: `pattern`, its norm over channels.
+
+    Returns:
+        (K, N, *S), 0 or more.
+    """
     maps = pattern(case.encode, case.decode, case.z, case.directions)
     size: Tensor = torch.linalg.vector_norm(maps, dim=2)
     return size
 
 
 def read_natural(case: Case) -> Tensor:
-    """Without the generator: `natural_change`, its norm over channels. Encoders only."""
+    """Without the generator: `natural_change`, its norm over channels. Encoders only.
+
+    Returns:
+        (K, N, *S), 0 or more.
+    """
     some = [natural_change(case.part.module, x, case.directions) for x in torch.split(case.x, 16)]
     size: Tensor = torch.linalg.vector_norm(torch.cat(some, 1), dim=2)
     return size
@@ -154,7 +162,11 @@ CEILING: Mapping[str, Reading] = {"change of the drawn scene": _change_of_scenes
 
 
 def controls(readings: Mapping[str, Reading]) -> dict[str, Reading]:
-    """What a reading must beat: networks that learned nothing, guesses, direction-free maps."""
+    """What a reading must beat: networks that learned nothing, guesses, direction-free maps.
+
+    Args:
+        readings: by name, such as `ENCODER`; those that have a control with random weights get it.
+    """
     sane = ("pattern", "natural change", "HiRes-CAM, first layer", "gradient x change (use)")
     found = {
         f"{name}, random weights": _untrained(readings[name]) for name in sane if name in readings

@@ -40,7 +40,11 @@ class Readout:
     followed: tuple[float, ...]
 
     def well_read(self, least: float = 0.3) -> "Readout":
-        """The scores alone that follow their names with a correlation of `least` or more."""
+        """The scores alone that follow their names with a correlation of `least` or more.
+
+        Args:
+            least: in [-1, 1].
+        """
         kept = [k for k, r in enumerate(self.followed) if r >= least]
         names = tuple(self.names[k] for k in kept)
         followed = tuple(self.followed[k] for k in kept)

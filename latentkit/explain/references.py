@@ -38,7 +38,15 @@ class Chain(nn.Module):
 
 
 def outputs(module: nn.Module, x: Tensor) -> Tensor:
-    """What the module returns for x, in eval mode, as a constant: a reference for a score."""
+    """What the module returns for x, in eval mode, as a constant: a reference for a score.
+
+    Args:
+        module: the network; it comes back as it was.
+        x: (N, C, *S).
+
+    Returns:
+        What the module returns, most often (N, *Z).
+    """
     with borrowed(module):
         found: Tensor = module(own(x))
     return found
@@ -55,6 +63,10 @@ def similarity(reference: Tensor, measure: Measure = "dot") -> Score:
         reference: outputs (N, *Z), one for each sample, or one for all, (*Z) or (1, *Z); see
             `outputs`.
         measure: "dot", the inner product, or "cosine" in [-1, 1].
+
+    Raises:
+        ValueError: an unknown measure; from the score, a reference that does not fit the output.
+        TypeError: from the score, a module that returns no tensor.
     """
     if measure not in ("dot", "cosine"):
         raise ValueError(f"expected measure 'dot' or 'cosine', got {measure!r}")
@@ -80,6 +92,9 @@ def reconstruction_error(x: Tensor) -> Score:
 
     Args:
         x: the images (N, C, *S) that were put in.
+
+    Raises:
+        ValueError, TypeError: from the score, if the output is not of the images' shape.
     """
     original = x.detach()
 
@@ -100,6 +115,9 @@ def difference(score: Score, reference: Any) -> Score:  # noqa: ANN401  (as the 
     Args:
         score: of a module's output.
         reference: the module's output for x', from `outputs`; one for each sample or one for all.
+
+    Raises:
+        ValueError, TypeError: from the score, if the reference does not fit the output.
     """
     constant = score(reference).detach()
     name = getattr(score, "__qualname__", type(score).__name__)

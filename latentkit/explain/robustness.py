@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from latentkit.explain.agreement import Explain, spearman, top_overlap
 from latentkit.explain.attribution import saliency
-from latentkit.explain.hooks import borrowed, normal, own, values
+from latentkit.explain.gradients import values
+from latentkit.explain.hooks import borrowed, normal, own
 from latentkit.explain.twin import twin
 from latentkit.protocols import Score
 
@@ -60,6 +61,9 @@ def compensated(module: nn.Module, x: Tensor, shift: Tensor | float) -> nn.Modul
         module: the network, which stays as it is.
         x: inputs (N, C, *S) to check it on.
         shift: a number, or a tensor that broadcasts to one input (C, *S).
+
+    Returns:
+        The copy, in the modes of the network.
 
     Raises:
         ValueError: no linear layer, or taking back the shift there does not restore the output.
@@ -156,6 +160,12 @@ def fragility(
         x: inputs (N, C, *S).
         score: the module's output -> (N,), which must be kept.
         how: the perturbations.
+
+    Returns:
+        The worst that was found for each of the N images.
+
+    Raises:
+        ValueError, TypeError: a score that is not (N,), or maps that change their shape.
     """
     how = how or Perturbation()
     plain, before = explain(module, x).abs(), _score(module, x, score)

@@ -16,12 +16,22 @@ from latentkit.protocols import Score
 
 
 def unit(k: int) -> Score:
-    """Latent unit k of an encoder: output (N, D) -> (N,)."""
+    """Latent unit k of an encoder: output (N, D) -> (N,).
+
+    Raises:
+        ValueError: a negative number; from the score, an output without that column.
+        TypeError: from the score, an output that is no tensor.
+    """
     return named(f"unit({k})", _column(k, "latent unit"))
 
 
 def logit(c: int) -> Score:
-    """Class c of a classifier: output (N, K) -> (N,)."""
+    """Class c of a classifier: output (N, K) -> (N,).
+
+    Raises:
+        ValueError: a negative number; from the score, an output without that column.
+        TypeError: from the score, an output that is no tensor.
+    """
     return named(f"logit({c})", _column(c, "class"))
 
 
@@ -30,6 +40,11 @@ def direction(d: Tensor) -> Score:
 
     Args:
         d: (*Z), not zero; its length does not matter, its sign does.
+
+    Raises:
+        ValueError: a direction that is zero or not finite; from the score, an output of another
+            size.
+        TypeError: from the score, an output that is no tensor.
     """
     flat = unit_vector(d).flatten()
 
@@ -48,7 +63,11 @@ def direction(d: Tensor) -> Score:
 
 
 def real() -> Score:
-    """How real a discriminator finds each sample: its logit (N,) or (N, 1) -> (N,)."""
+    """How real a discriminator finds each sample: its logit (N,) or (N, 1) -> (N,).
+
+    Raises:
+        ValueError, TypeError: from the score, if the output is not one logit per sample.
+    """
 
     def squeeze(output: Tensor) -> Tensor:
         rows = _rows(output, "one logit per sample")
@@ -60,7 +79,11 @@ def real() -> Score:
 
 
 def fake() -> Score:
-    """How fake a discriminator finds each sample: minus its logit (N,) or (N, 1) -> (N,)."""
+    """How fake a discriminator finds each sample: minus its logit (N,) or (N, 1) -> (N,).
+
+    Raises:
+        ValueError, TypeError: as `real` does.
+    """
     realness = real()
     return named("fake", lambda output: -realness(output))
 
@@ -73,6 +96,10 @@ def cluster(k: int, clusters: int | Tensor) -> Score:
         clusters: for an encoder that ends with one logit per cluster, as ClusterGAN's does (z_n,
             then the logits of z_c), how many there are: output (N, D) -> logit (N,). For any other,
             their centres (K, *Z): output (N, *Z) -> -|output - centre k|^2, (N,).
+
+    Raises:
+        ValueError: no such cluster; from the score, an output of another width.
+        TypeError: from the score, an output that is no tensor.
     """
     count = clusters if isinstance(clusters, int) else len(clusters)
     if not 0 <= k < count:
@@ -100,6 +127,9 @@ def kl(k: int | None = None) -> Score:
 
     Args:
         k: the term of one latent unit; the sum of all if not given.
+
+    Raises:
+        ValueError, TypeError: from the score, if the output is no mean and log variance.
     """
 
     def divergence(output: Tensor | tuple[Tensor, Tensor]) -> Tensor:
@@ -117,13 +147,22 @@ def kl(k: int | None = None) -> Score:
 
 
 def named(name: str, score: Score) -> Score:
-    """The same score, with a name for labels."""
+    """The same score, with a name for labels.
+
+    Args:
+        name: such as "unit(3)"; see `heatmap.name_of`.
+        score: a function, which is changed.
+    """
     score.__qualname__ = name
     return score
 
 
 def unit_vector(d: Tensor) -> Tensor:
-    """D of any shape -> d / |d|, in at least single precision."""
+    """D of any shape -> d / |d|, in at least single precision.
+
+    Raises:
+        ValueError: if the length is zero or not finite.
+    """
     d = d.detach().to(torch.promote_types(d.dtype, torch.float32))
     length = d.norm()
     if not 0 < float(length) < math.inf:

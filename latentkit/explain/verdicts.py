@@ -8,7 +8,11 @@ NOT_MEASURABLE = "not measurable: one latent dimension"
 
 
 def summary(told: Retrieval) -> str:
-    """Of all directions together, with the interval."""
+    """Of all directions together, with the interval.
+
+    Args:
+        told: what `faithfulness.direction_retrieval` found.
+    """
     low, high = told.interval
     control = "without a control" if told.control is None else f"random weights {told.control:.2f}"
     return (
@@ -18,7 +22,11 @@ def summary(told: Retrieval) -> str:
 
 
 def verdict(told: Retrieval) -> str:
-    """Of one direction."""
+    """Of one direction.
+
+    Args:
+        told: of this direction, from `Retrieval.only`.
+    """
     control = "without a control" if told.control is None else f"random weights {told.control:.0%}"
     return (
         f"told from the other directions in {told.accuracy:.0%} of images "
@@ -27,7 +35,14 @@ def verdict(told: Retrieval) -> str:
 
 
 def in_numbers(told: Retrieval) -> dict[str, Any]:
-    """All of it, for a file; `faithful` and `verdicts` are of each direction."""
+    """All of it, for a file; `faithful` and `verdicts` are of each direction.
+
+    Args:
+        told: what `faithfulness.direction_retrieval` found.
+
+    Returns:
+        Numbers, lists and texts alone, as JSON takes them.
+    """
     each = [told.only(k) for k in range(len(told.per_direction))]
     return {
         "accuracy": told.accuracy,

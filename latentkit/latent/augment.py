@@ -174,7 +174,17 @@ def mixup(
 def integers(
     high: int, size: tuple[int, ...], generator: torch.Generator | None, device: torch.device
 ) -> Tensor:
-    """Integers in [0, high) of the generator, moved to the device."""
+    """Integers in [0, high) of the generator, moved to the device.
+
+    Args:
+        high: K.
+        size: of the result.
+        generator: None takes the global random state.
+        device: where the result lies.
+
+    Returns:
+        Of the size given, int64.
+    """
     source = generator.device if generator else None
     return torch.randint(high, size, generator=generator, device=source).to(device)
 

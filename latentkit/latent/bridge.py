@@ -105,7 +105,11 @@ class LatentTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self._rows(self._run("decode", latents, self.latent_shape_), latents)
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[Any]:  # noqa: ANN401, ARG002
-        """Names "z0", "z1", ... of the columns that `transform` gives."""
+        """Names "z0", "z1", ... of the columns that `transform` gives.
+
+        Raises:
+            NotFittedError: before `fit`.
+        """
         check_is_fitted(self)
         return np.array([f"z{i}" for i in range(math.prod(self.latent_shape_))], dtype=object)
 

@@ -119,7 +119,11 @@ class Contrast:
         return replace(self, start=rows, end=rows, cells=(cells, cells))
 
     def generator(self, seed: int) -> np.random.Generator:
-        """Random numbers of the seed and the latents, the same for every labelling of them."""
+        """Random numbers of the seed and the latents, the same for every labelling of them.
+
+        Args:
+            seed: of the numbers, beside the latents.
+        """
         rows = _of_pairs(self.start, self.end) if self.paired else self.pooled.start
         return np.random.default_rng([seed, zlib.crc32((rows + 0.0).tobytes())])
 
@@ -175,7 +179,13 @@ def contrast(start: Tensor, end: Tensor, method: Method, strata: Strata | None) 
 
 
 def repeated(start: Tensor, end: Tensor, paired: bool = False) -> int:
-    """How many latents of the two groups, or pairs, are copies of another of their group."""
+    """How many latents of the two groups, or pairs, are copies of another of their group.
+
+    Args:
+        start: (N, D).
+        end: (M, D).
+        paired: rows are pairs, and a copy is one of both.
+    """
     groups = [torch.cat([start, end], 1)] if paired else [start, end]
     return sum(len(group) - len(set(row_keys(group))) for group in groups)
 

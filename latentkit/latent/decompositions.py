@@ -32,6 +32,9 @@ class DecompositionEncoder:
         """(N, C, *S) -> (N, D), in the samples' dtype and on their device.
 
         With gradients for PCA and TruncatedSVD, without for others.
+
+        Raises:
+            ValueError: if the samples have another shape.
         """
         if x.shape[1:] != self.shape:
             raise ValueError(f"expected samples (N, *{self.shape}), got {tuple(x.shape)}")
@@ -56,6 +59,9 @@ class DecompositionModel(DecompositionEncoder):
 
         Shares of topics give the probability of every word. With gradients for PCA, TruncatedSVD,
         NMF and topics, which are linear; without for others.
+
+        Raises:
+            ValueError: if the latents are not (N, D).
         """
         if z.ndim != 2 or z.shape[1] != self._size:
             raise ValueError(f"expected latents (N, {self._size}), got {tuple(z.shape)}")

@@ -11,7 +11,7 @@ from latentkit.latent.contrast import Contrast, Floats, Integers, contrast
 from latentkit.metrics.bootstrap import interval
 
 _FOLDS = 5
-Crossed: TypeAlias = tuple[Floats, Floats, Integers, Integers]
+_Crossed: TypeAlias = tuple[Floats, Floats, Integers, Integers]
 """Projections of every latent on the direction of the other folds, and the folds: start and end."""
 
 
@@ -91,11 +91,15 @@ def held_out(
 
 
 def cross_fitted_auc(groups: Contrast, rng: np.random.Generator) -> float:
-    """`held_out_auc` of groups that are checked already, with folds drawn from `rng`."""
+    """`held_out_auc` of groups that are checked already, with folds drawn from `rng`.
+
+    Raises:
+        ValueError: if no stratum has two latents of each group.
+    """
     return _auc(groups, _crossed(groups, rng))
 
 
-def _auc(groups: Contrast, crossed: Crossed) -> float:
+def _auc(groups: Contrast, crossed: _Crossed) -> float:
     start, end, a, b = crossed
     if groups.paired:
         return float(((end > start) + 0.5 * (end == start)).mean())
@@ -107,7 +111,7 @@ def _auc(groups: Contrast, crossed: Crossed) -> float:
     return wins / pairs
 
 
-def _crossed(groups: Contrast, rng: np.random.Generator) -> Crossed:
+def _crossed(groups: Contrast, rng: np.random.Generator) -> _Crossed:
     a, b = groups.folds(_FOLDS, rng)
     numbers = np.arange(int(a.max()) + 1)[:, None]
     if len(numbers) < 2:

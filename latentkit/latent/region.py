@@ -76,7 +76,8 @@ def leakage(decode: Decode, z: Tensor, mask: Tensor, directions: Tensor) -> Tens
 
     Returns:
         (K,) the ratio of the root mean square changes per pixel, outside over inside: 0 is
-        perfect, 1 a direction that does not care; infinite where nothing changes inside.
+        perfect, 1 a direction that does not care; infinite where nothing changes inside, NaN
+        where nothing changes at all.
 
     Raises:
         ValueError: if z is not one finite latent, or the mask or the directions do not fit.

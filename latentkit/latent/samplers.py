@@ -59,7 +59,11 @@ class Mixture:
         return z.to(self.means.dtype).reshape(n, *self.means.shape[1:])
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """(N, *Z) -> log density in nats (N,), on the device and in the dtype of `z`."""
+        """(N, *Z) -> log density in nats (N,), on the device and in the dtype of `z`.
+
+        Raises:
+            ValueError: if the latents have another shape than the means.
+        """
         if z.shape[1:] != self.means.shape[1:] or z.ndim != self.means.ndim:
             raise ValueError(
                 f"expected latents (N, {', '.join(map(str, self.means.shape[1:]))}), got "

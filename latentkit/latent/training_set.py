@@ -80,13 +80,20 @@ class TrainLatents:
         return self.z.flatten(1)
 
     def members(self, least: int = 1) -> list[tuple[int, Tensor]]:
-        """Each class, ascending, with the places (n,) of its members in `z`, at least so many."""
+        """Each class, ascending, with the places (n,) of its members in `z`, at least so many.
+
+        Args:
+            least: latents that a class must have.
+
+        Raises:
+            ValueError: if a class has fewer.
+        """
         names, sizes = torch.unique(self.labels, return_counts=True)
         few = names[sizes < least].tolist()
         if few:
             raise ValueError(
-                f"expected at least {least} latents of every class, got 1 of class {few}; add some "
-                "or leave the class out"
+                f"expected at least {least} latents of every class, got fewer of class {few}; add "
+                "some or leave the class out"
             )
         return [(int(name), (self.labels == name).nonzero()[:, 0]) for name in names]
 

@@ -89,6 +89,9 @@ def bootstrap_cone(
     """The cone of 95 % of the bootstrap directions about the direction of all latents.
 
     Arguments and errors are those of `bootstrap_directions`.
+
+    Raises:
+        ValueError: as `bootstrap_directions` does, or if the means are equal.
     """
     groups = contrast(start, end, method, strata)
     whole = groups.estimates(*groups.whole)[0]

@@ -15,7 +15,7 @@ MOST = 10
 _NEGLIGIBLE = 1e-6  # a term this much lighter than the heaviest is replaced by its mean
 _SAME = 1e-12  # knots closer than this are one
 
-Array = NDArray[np.float64]
+_Array = NDArray[np.float64]
 
 
 def trapezoid_cdf(y: Tensor, t: Tensor) -> Tensor:
@@ -68,14 +68,14 @@ def sum_cdf(weights: Sequence[float]) -> Callable[[Tensor], Tensor]:
     return lambda y: _evaluate(y - shift, knots, pieces)
 
 
-def _averaged(knots: Array, pieces: Array, weight: float) -> tuple[Array, Array]:
+def _averaged(knots: _Array, pieces: _Array, weight: float) -> tuple[_Array, _Array]:
     """Knots (P + 1,) and coefficients (degree + 1, P) of the mean of F over [y - weight, y]."""
     degree = len(pieces)
     width = np.diff(knots)
     integral = chebyshev.chebint(pieces, lbnd=-1) * width / 2
     starts = np.concatenate([[0], np.cumsum(chebyshev.chebval(1, integral))])
 
-    def area(y: Array) -> Array:
+    def area(y: _Array) -> _Array:
         """The integral of F from its lower end to y."""
         inside = y.clip(0, knots[-1])
         j = (np.searchsorted(knots, inside, side="right") - 1).clip(0, len(width) - 1)
@@ -92,7 +92,7 @@ def _averaged(knots: Array, pieces: Array, weight: float) -> tuple[Array, Array]
     return both, np.asarray(fitted, np.float64)
 
 
-def _evaluate(y: Tensor, knots: Array, pieces: Array) -> Tensor:
+def _evaluate(y: Tensor, knots: _Array, pieces: _Array) -> Tensor:
     """Clenshaw's recurrence on the piece that each y lies in."""
     low = torch.as_tensor(knots[:-1]).to(y)
     width = torch.as_tensor(np.diff(knots)).to(y)

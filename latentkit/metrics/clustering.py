@@ -17,9 +17,9 @@ from torch import Tensor
 
 from latentkit.metrics.bootstrap import interval, jackknife, multinomial
 
-Table: TypeAlias = npt.NDArray[np.int64]
-Places: TypeAlias = npt.NDArray[np.intp]
-Code: TypeAlias = tuple[npt.NDArray[Any], Places]
+_Table: TypeAlias = npt.NDArray[np.int64]
+_Places: TypeAlias = npt.NDArray[np.intp]
+_Code: TypeAlias = tuple[npt.NDArray[Any], _Places]
 Labels: TypeAlias = Tensor | npt.NDArray[Any] | Sequence[Any]
 """One value for each of N samples."""
 
@@ -60,9 +60,10 @@ def accuracy(labels: Labels, clusters: Labels) -> float:
 
 
 def purity(labels: Labels, clusters: Labels) -> float:
-    """Share of samples that carry the commonest label of their cluster, in (0, 1].
+    """Share of samples that carry the commonest label of their cluster, in [0, 1].
 
-    Grows with the number of clusters (N clusters are pure), so compare equal numbers only.
+    Grows with the number of clusters (N clusters are pure), so compare equal numbers only. 0 where
+    all is noise.
 
     Args:
         labels: (N,) the truth.
@@ -131,7 +132,8 @@ def corrected(
         "acc", "purity", "nmi" and "ari", each with the ends of its interval.
 
     Raises:
-        ValueError: if the two differ in length, are empty, or are not flat.
+        ValueError: if the two differ in length, are empty, or are not flat, or there is no
+            resample.
     """
     # All four depend on the table of counts alone, so that is what is resampled.
     table, real = _contingency(labels, clusters)
@@ -145,13 +147,13 @@ def corrected(
     }
 
 
-def _named(tables: Table, real: Places) -> Table:
+def _named(tables: _Table, real: _Places) -> _Table:
     """(B, L, K) -> (B,) samples that are right under the best naming for each table."""
     return np.array([table[_naming(table, real)].sum() for table in tables])
 
 
 def _without_fit(
-    table: Table, tables: Table, right: tuple[Places, Places], fitted: Table
+    table: _Table, tables: _Table, right: tuple[_Places, _Places], fitted: _Table
 ) -> Corrected:
     """A share of samples.
 
@@ -169,7 +171,7 @@ def _without_fit(
 
 
 def _corrected(
-    table: Table, score: Callable[[Table], npt.NDArray[np.float64]], least: float
+    table: _Table, score: Callable[[_Table], npt.NDArray[np.float64]], least: float
 ) -> Corrected:
     """A score from `least` to 1; one sample says nothing of others."""
     if table.sum() < 2:
@@ -179,7 +181,7 @@ def _corrected(
     return Corrected(*map(float, found))
 
 
-def _nmis(tables: Table) -> npt.NDArray[np.float64]:
+def _nmis(tables: _Table) -> npt.NDArray[np.float64]:
     """(B, L, K) -> (B,): I = H(labels) + H(clusters) - H(both); 1 where neither varies."""
     both = tables / tables.sum((1, 2), keepdims=True)
     apart = entr(both.sum(2)).sum(1) + entr(both.sum(1)).sum(1)
@@ -189,7 +191,7 @@ def _nmis(tables: Table) -> npt.NDArray[np.float64]:
     return ratio
 
 
-def _aris(tables: Table) -> npt.NDArray[np.float64]:
+def _aris(tables: _Table) -> npt.NDArray[np.float64]:
     """(B, L, K) -> (B,), by pairs of samples; 1 where all pairs are alike."""
     together = _pairs(tables).sum((1, 2))
     rows, columns = _pairs(tables.sum(2)).sum(1), _pairs(tables.sum(1)).sum(1)
@@ -200,17 +202,17 @@ def _aris(tables: Table) -> npt.NDArray[np.float64]:
     return ratio
 
 
-def _pairs(counts: Table) -> npt.NDArray[np.float64]:
+def _pairs(counts: _Table) -> npt.NDArray[np.float64]:
     return counts * (counts - 1.0) / 2
 
 
-def _naming(table: Table, real: Places) -> tuple[Places, Places]:
+def _naming(table: _Table, real: _Places) -> tuple[_Places, _Places]:
     """Rows and columns of the cells that name clusters best, one to one; noise gets no name."""
     rows, columns = linear_sum_assignment(table[:, real], maximize=True)
     return rows, real[columns]
 
 
-def _contingency(labels: Labels, clusters: Labels) -> tuple[Table, Places]:
+def _contingency(labels: Labels, clusters: Labels) -> tuple[_Table, _Places]:
     """Samples of each label (row) in each cluster (column), and the columns that are no noise."""
     (_, row), (names, column) = _codes(labels, clusters)
     counts = np.zeros((row.max() + 1, column.max() + 1), dtype=np.int64)
@@ -218,7 +220,7 @@ def _contingency(labels: Labels, clusters: Labels) -> tuple[Table, Places]:
     return counts, np.array([k for k, name in enumerate(names) if name != -1], dtype=np.intp)
 
 
-def _codes(labels: Labels, clusters: Labels) -> tuple[Code, Code]:
+def _codes(labels: Labels, clusters: Labels) -> tuple[_Code, _Code]:
     """Both as their names, and the samples renamed to 0, 1, ..."""
     rows, columns = _code(labels, "labels"), _code(clusters, "clusters")
     if len(rows[1]) != len(columns[1]):
@@ -229,12 +231,12 @@ def _codes(labels: Labels, clusters: Labels) -> tuple[Code, Code]:
     return rows, columns
 
 
-def _numbers(labels: Labels, clusters: Labels) -> tuple[Places, Places]:
+def _numbers(labels: Labels, clusters: Labels) -> tuple[_Places, _Places]:
     (_, rows), (_, columns) = _codes(labels, clusters)
     return rows, columns
 
 
-def _code(values: Labels, name: str) -> Code:
+def _code(values: Labels, name: str) -> _Code:
     array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(

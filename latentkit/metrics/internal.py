@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sklearn import metrics
 from torch import Tensor
 
-Points = npt.NDArray[np.float64]
+_Points = npt.NDArray[np.float64]
 
 
 def silhouette(z: Tensor, clusters: Tensor, most: int = 5000, seed: int = 0) -> float:
@@ -75,7 +75,7 @@ def calinski_harabasz(z: Tensor, clusters: Tensor) -> float:
     return float(metrics.calinski_harabasz_score(*_clustered(z, clusters)))
 
 
-def _clustered(z: Tensor, clusters: Tensor) -> tuple[Points, npt.NDArray[Any]]:
+def _clustered(z: Tensor, clusters: Tensor) -> tuple[_Points, npt.NDArray[Any]]:
     """The points that are no noise and their clusters."""
     if z.ndim != 2 or clusters.shape != z.shape[:1]:
         raise ValueError(

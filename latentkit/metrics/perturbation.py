@@ -146,6 +146,9 @@ def insertion_along(
         (N,), 0.5 on average for maps at random and a score that adds up over pixels; NaN where the
         score does not change. Where it hardly does, the value can be far outside [0, 1]:
         take medians, or leave such images out.
+
+    Raises:
+        ValueError: as `paste` does.
     """
     return paste(score, start, end, maps, steps).progress().auc()
 
@@ -153,7 +156,21 @@ def insertion_along(
 def deletion_along(
     score: Judge, start: Tensor, end: Tensor, maps: Tensor, steps: int = 50
 ) -> Tensor:
-    """As `insertion_along`, but pixels of start are pasted back into end: low is good."""
+    """As `insertion_along`, but pixels of start are pasted back into end: low is good.
+
+    Args:
+        score: as for `insertion_along`.
+        start: (N, C, *S) images.
+        end: (N, C, *S) images.
+        maps: (N, *S_layer), not negative.
+        steps: see `paste`.
+
+    Returns:
+        (N,), as `insertion_along`.
+
+    Raises:
+        ValueError: as `paste` does.
+    """
     return 1 - paste(score, end, start, maps, steps).progress().auc()
 
 
@@ -166,6 +183,9 @@ def blurred(x: Tensor, sigma: float = 5.0) -> Tensor:
 
     Returns:
         (N, C, *S).
+
+    Raises:
+        ValueError: if the images are not of rank 1 to 3 or sigma is not finite and above 0.
     """
     if not 0 < sigma < math.inf or not 3 <= x.ndim <= 5:
         raise ValueError(

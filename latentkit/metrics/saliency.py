@@ -78,6 +78,9 @@ def wins(drops: Tensor) -> Tensor:
     Returns:
         (M, N), 100 where the method's drop is below that of all others, else 0: ties win nothing.
 
+    Raises:
+        ValueError: if there are fewer than two methods.
+
     >>> wins(torch.tensor([[10.0, 5.0, 3.0], [20.0, 2.0, 3.0]]))
     tensor([[100.,   0.,   0.],
             [  0., 100.,   0.]])
@@ -89,7 +92,12 @@ def wins(drops: Tensor) -> Tensor:
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Maps (N, *S) in one to three dimensions -> (N, *size), by linear interpolation."""
+    """Maps (N, *S) in one to three dimensions -> (N, *size), by linear interpolation.
+
+    Raises:
+        ValueError: if the size does not fit the maps, or they have no space or more than three
+            dimensions.
+    """
     rank = maps.ndim - 1
     if len(size) != rank or not 1 <= rank <= 3:
         raise ValueError(
@@ -101,7 +109,12 @@ def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def fitted(maps: Tensor, x: Tensor) -> Tensor:
-    """Finite maps (N, *S_layer) for images x (N, C, *S) -> (N, *S), at least single precision."""
+    """Finite maps (N, *S_layer) for images x (N, C, *S) -> (N, *S), at least single precision.
+
+    Raises:
+        ValueError: if maps and images do not fit, or a map is not finite.
+        TypeError: if the images are not floating point.
+    """
     if x.ndim != maps.ndim + 1 or len(x) != len(maps) or len(x) < 1:
         raise ValueError(
             f"expected images (N, C, *S) with one map (N, *S_layer) each, got {tuple(x.shape)} and"
@@ -134,14 +147,23 @@ def ranks(maps: Tensor) -> Tensor:
 
 
 def portions(count: int, x: Tensor) -> Iterator[Tensor]:
-    """Numbers 0 ... count - 1 in portions, so that one image like x[i] for each stays small."""
+    """Numbers 0 ... count - 1 in portions, so that one image like x[i] for each stays small.
+
+    Args:
+        count: how many images there will be.
+        x: (N, C, *S), for the size of one and for its device.
+    """
     together = max(1, _VALUES // max(1, x[0].numel()))
     return iter(torch.split(torch.arange(count, device=x.device), together))
 
 
 @torch.no_grad()
 def judged(score: Judge, images: Iterable[Tensor]) -> Tensor:
-    """Scores of batches of images, one after the other, (N,) in at least single precision."""
+    """Scores of batches of images, one after the other, (N,) in at least single precision.
+
+    Raises:
+        ValueError: if the score is not one value per image.
+    """
     found = []
     for batch in images:
         value = score(batch)

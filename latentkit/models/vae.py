@@ -79,7 +79,12 @@ class VAE(nn.Module):
         return image.sigmoid()
 
     def nll(self, x: Tensor, z: Tensor) -> Tensor:
-        """-log p(x | z) in nats summed over pixels: (N, C, *S), (N, D) -> (N,)."""
+        """-log p(x | z) in nats summed over pixels: (N, C, *S), (N, D) -> (N,).
+
+        Args:
+            x: images in [0, 1].
+            z: latents, one for each image.
+        """
         logits = self.decoder(z)
         if self.likelihood == "bernoulli":
             return bernoulli_nll(logits, x)

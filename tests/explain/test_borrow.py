@@ -1,7 +1,6 @@
 """Several threads that borrow the same network at once, and the random states of all devices."""
 
 import queue
-import sys
 import threading
 
 import pytest
@@ -15,6 +14,7 @@ from latentkit.explain.learned_encoder import encoder_for
 from latentkit.explain.oracle import Oracle
 from latentkit.explain.randomisation import cascade
 from latentkit.explain.scores import unit
+from tests.explain.threads import together
 
 PATIENCE = 20  # seconds until a test that waits for ever fails
 
@@ -123,22 +123,14 @@ def test_nothing_is_compiled_until_the_last_has_left(images, worker):
 
 def test_many_threads_in_any_order(encoder):
     encoder.train()
-    wrong, interval = [], sys.getswitchinterval()
+    wrong = []
 
-    def work():
+    def work(_):
         for _ in range(200):
             with borrowed(encoder):
                 wrong.extend(part for part in encoder.modules() if part.training)
 
-    try:
-        sys.setswitchinterval(1e-5)
-        threads = [threading.Thread(target=work) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
+    together(work, 4, 1e-5)
     assert wrong == []
     assert all(part.training for part in encoder.modules())
 

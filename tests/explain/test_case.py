@@ -1,3 +1,4 @@
+import functools
 from dataclasses import replace
 
 import pytest
@@ -62,10 +63,11 @@ def test_images_whose_change_the_judge_hardly_sees_are_left_out(known):
     assert row["insertion"].mean == pytest.approx(found.nanmean(0).mean().item(), abs=1e-6)
 
 
-def test_a_judge_has_its_own_directions(known):
-    encode = known.part.module
+def test_a_judge_has_its_own_directions(known, monkeypatch):
+    encode, few = known.part.module, functools.partial(paired_directions, pairs=20)
+    monkeypatch.setattr("latentkit.explain.case.paired_directions", few)
     judge = judge_of(encode, SIZE)
-    assert torch.equal(judge.directions, paired_directions(encode, SIZE))
+    assert torch.equal(judge.directions, few(encode, SIZE))
     other = trained.replaced(judge=Judge(lambda x: encode(x)[:, :4], judge.directions[:, :4]))
     assert other.insertion(known.effects()).shape == (9, len(known.z))
 

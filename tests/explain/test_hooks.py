@@ -1,7 +1,6 @@
 """The engine in the contexts where hooks usually go wrong; what it leaves: test_traces."""
 
 import copy
-import sys
 import threading
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,9 +12,11 @@ from torch.utils.checkpoint import checkpoint
 
 from latentkit.explain.cam import cam, heatmap, latent_cams
 from latentkit.explain.directions import use
-from latentkit.explain.hooks import differentiate, owner, slopes, watched
+from latentkit.explain.gradients import differentiate, slopes
+from latentkit.explain.hooks import owner, watched
 from latentkit.explain.scores import unit
 from tests.explain.test_traces import count_hooks
+from tests.explain.threads import together
 
 
 @pytest.fixture
@@ -190,26 +191,15 @@ def test_checkpoints(make_encoder, images, layer, start, stop):
 def test_two_threads_with_different_targets(encoder, images):
     encoder.train()
     expected = [cam(encoder, "0", images, unit(k)).raw for k in range(2)]
-    wrong, interval = [], sys.getswitchinterval()
+    wrong = []
 
     def work(k):
         torch.set_num_threads(1)
         for _ in range(40):
-            try:
-                if not torch.equal(cam(encoder, "0", images, unit(k)).raw, expected[k]):
-                    wrong.append(k)
-            except Exception as error:  # noqa: BLE001  (a thread's error would be lost)
-                wrong.append(error)
+            if not torch.equal(cam(encoder, "0", images, unit(k)).raw, expected[k]):
+                wrong.append(k)
 
-    try:
-        sys.setswitchinterval(1e-4)
-        threads = [threading.Thread(target=work, args=(k,)) for k in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
+    together(work, 2, 1e-4)
     assert wrong == []
     assert all(part.training for part in encoder.modules())
 

@@ -12,7 +12,8 @@ from torch.nn.utils import parametrizations
 
 from latentkit.explain.cam import cam, heatmap, latent_cams
 from latentkit.explain.directions import use
-from latentkit.explain.hooks import borrowed, slopes, watched
+from latentkit.explain.gradients import slopes
+from latentkit.explain.hooks import borrowed, watched
 from latentkit.explain.scores import unit
 
 

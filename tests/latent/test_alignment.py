@@ -61,7 +61,7 @@ def test_one_pattern_of_ranks_for_all_data_would_be_biased(monkeypatch):
     assert np.mean(found) > 0.08
 
 
-@pytest.mark.parametrize("sizes", [(5, 9), (12, 12), (2, 20)])
+@pytest.mark.parametrize("sizes", [pytest.param((5, 9), marks=pytest.mark.slow), (12, 12), (2, 20)])
 def test_on_null_data_five_of_a_hundred_are_called_aligned(sizes):
     p = [alignment(*groups(*sizes, 8, seed=s), permutations=99).p for s in range(500)]
     assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.02)

@@ -204,7 +204,7 @@ def test_two_stage_parts_two_modes_better_than_a_normal():
     """Better, not well: a mixture of two leaves nothing between them."""
     z = bimodal()
     fits = {
-        "second": two_stage(z, steps=2000, batch=64, generator=keyed()),
+        "second": two_stage(z, steps=600, batch=64, lr=5e-3, generator=keyed()),
         "mixture": gmm(z, 2, generator=keyed()),
         "normal": gmm(z, 1, generator=keyed()),
         "untrained": TwoStage(2, generator=keyed()),
@@ -213,7 +213,7 @@ def test_two_stage_parts_two_modes_better_than_a_normal():
     between = {name: share_between_the_modes(x) for name, x in drawn.items()}
     assert between["normal"] > 0.3
     assert between["untrained"] > 0.3
-    assert between["second"] < 0.75 * between["normal"]
+    assert between["second"] < 0.85 * between["normal"]  # five standard errors of a share
     assert between["mixture"] < 0.001
     assert 0.4 < (drawn["second"][:, 0] > 0).double().mean() < 0.6
 

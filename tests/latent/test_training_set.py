@@ -83,3 +83,11 @@ def test_later_changes_of_the_callers_tensors_do_not_leak_in():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call(*whole())
+
+
+def test_a_class_that_is_too_small_is_told():
+    labels = torch.tensor([0] * 6 + [3] * 2 + [5])
+    train = TrainLatents(torch.randn(9, 2), labels, torch.arange(9), torch.tensor([20]))
+    assert [(name, len(places)) for name, places in train.members()] == [(0, 6), (3, 2), (5, 1)]
+    with pytest.raises(ValueError, match=r"3 latents of every class, got fewer of class \[3, 5\]"):
+        train.members(3)

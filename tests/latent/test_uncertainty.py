@@ -41,7 +41,7 @@ def test_on_null_data_five_of_a_hundred_are_called_different(method, sizes):
     assert false_alarms(500, method, sizes) == pytest.approx(0.05, abs=0.02)
 
 
-@pytest.mark.parametrize("sizes", [(10, 12), (4, 30)])
+@pytest.mark.parametrize("sizes", [pytest.param((10, 12), marks=pytest.mark.slow), (4, 30)])
 def test_the_error_of_the_auc_statistic_is_five_percent_too(sizes):
     found = false_alarms(500, sizes=sizes, permutations=19, statistic="auc")
     assert found == pytest.approx(0.05, abs=0.02)
