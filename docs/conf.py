@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.ext import apidoc
+from sphinx.writers.html5 import HTML5Translator
 
 from latentkit import __version__ as release
 
@@ -19,6 +21,7 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"latentkit {release}"
 html_show_sphinx = False
+html_math_renderer = "mathml"
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3  # links to a heading work as they do on a code host
@@ -43,7 +46,9 @@ def to_markup(
     _app: Sphinx, what: str, _name: str, _thing: object, _options: object, lines: list[str]
 ) -> None:
     """Turns a docstring, plain text with `code`, into reStructuredText, in place."""
-    lines[:] = re.split("\n", _escaped("\n".join(lines)))
+    paragraphs = re.split(r"(\n(?: *\n)+)", "\n".join(lines))
+    kept = [p if p.lstrip().startswith(">>>") else _escaped(p) for p in paragraphs]
+    lines[:] = "".join(kept).split("\n")
     if what in {"attribute", "property"}:
         lines.insert(0, "")  # or napoleon takes what stands before a colon for a type
 
@@ -67,8 +72,16 @@ def without_dead_links(app: Sphinx, page: nodes.document) -> None:
             link.replace_self(nodes.inline("", "", *link.children))
 
 
+def as_mathml(writer: HTML5Translator, node: nodes.Element) -> None:
+    """Writes a formula in the browser's own language: the usual script comes from the network."""
+    block = isinstance(node, nodes.math_block)
+    writer.body.append(tex2mathml(node.astext(), as_block=block))
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> None:
     """Makes the reference before Sphinx looks for pages, and docstrings ready for napoleon."""
+    app.add_html_math_renderer("mathml", (as_mathml, None), (as_mathml, None))
     app.connect("builder-inited", write_reference)
     app.connect("autodoc-process-docstring", to_markup, priority=400)
     app.connect("doctree-read", without_dead_links)
