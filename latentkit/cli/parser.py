@@ -3,7 +3,7 @@
 import inspect
 import types
 import typing
-from argparse import SUPPRESS, Action, HelpFormatter
+from argparse import SUPPRESS, Action, ArgumentError, HelpFormatter
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeAlias
@@ -128,7 +128,7 @@ def _without_none(kind: Any) -> Any:  # noqa: ANN401
 
 def call(verb: Verb, name: str, args: list[str]) -> None:
     """Parses `args` and calls the verb."""
-    chosen = vars(parser_of(verb, name).parse_args(args))
+    chosen = _parsed(parser_of(verb, name), args)
     for sources in filter(None, map(chosen.get, ("model", "runs"))):
         for source in [sources] if isinstance(sources, str) else sources:
             check_named(source)  # before the verb imports torch
@@ -141,6 +141,16 @@ def call(verb: Verb, name: str, args: list[str]) -> None:
         else:
             values[parameter] = chosen[parameter.rstrip("_")]
     verb(**values)
+
+
+def _parsed(parser: ArgumentParser, args: list[str]) -> dict[str, Any]:
+    try:
+        return vars(parser.parse_args(args))
+    except ArgumentError as error:
+        said, missing, names = str(error).partition("arguments are required: ")
+        typed = {a.dest: a.option_strings[0] for a in parser._actions if a.option_strings}
+        named = ", ".join(typed.get(name, name.upper()) for name in names.split(", "))
+        raise ValueError(f"{said}{missing}{named}" if missing else said) from error
 
 
 def _built(kind: Any, chosen: dict[str, Any]) -> object:  # noqa: ANN401  (a dataclass)

@@ -116,3 +116,8 @@ def test_a_name_of_nothing_is_told_before_torch_is_imported(command):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "nope" in done.stderr
+
+
+def test_missing_options_are_named_as_they_are_typed(capsys):
+    assert cli.main(["interpolate", "--from", "seed:1"]) == 2
+    assert capsys.readouterr().err.rstrip().endswith("arguments are required: MODEL, --to")
