@@ -31,7 +31,8 @@ def own_folder(trainer: pl.Trainer) -> Iterator[None]:
     if not trainer.is_global_zero or not trainer.loggers:
         yield
         return
-    new = _claim(trainer.loggers[0])
+    with explained(Path(trainer.loggers[0].save_dir or ".")):
+        new = _claim(trainer.loggers[0])
     folder = folder_of(trainer)
     if folder is None:
         yield
@@ -59,10 +60,11 @@ def _claim(logger: Any) -> bool:  # noqa: ANN401  (any of Lightning's)
         version = logger._get_next_version()  # what `logger.version` would be
         folder = Path(logger.root_dir) / f"version_{version}"
         try:
-            with explained(folder):
-                folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
             folder.mkdir()
         except FileExistsError:
+            if not folder.is_dir():  # a file lies where the run goes
+                raise
             continue
         logger._version = version
         return True
