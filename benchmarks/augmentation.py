@@ -14,7 +14,6 @@ split, without labels. That is far more images than the classifier gets, so a ga
 what the unlabelled images are worth, too; image augmentation has no such help.
 """
 
-import argparse
 import json
 import statistics
 import time
@@ -24,6 +23,7 @@ from typing import Any
 
 import torch
 from machine import machine
+from options import parser
 from page_augmentation import markdown
 from torch import Tensor, nn
 from torch.nn import functional
@@ -218,14 +218,12 @@ def measure(task: Task, sizes: list[int], seeds: list[int], updates: int) -> dic
 
 def main() -> None:
     """Writes the JSON and prints the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoints", default="checkpoints", help="folder of the two VAEs")
-    parser.add_argument("--root", default="data", help="folder of MNIST and emoji64.npz")
-    parser.add_argument("--out", default="benchmarks/augmentation.json")
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--updates", type=int, default=UPDATES)
-    chosen = parser.parse_args()
+    command = parser(__doc__, "root", "checkpoints")
+    command.add_argument("--out", default="benchmarks/augmentation.json")
+    command.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    command.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    command.add_argument("--updates", type=int, default=UPDATES)
+    chosen = command.parse_args()
     torch.set_num_threads(1)
     emoji = Arrays(path=f"{chosen.root}/emoji64.npz", images="x", labels="group")
     tasks = {}

@@ -8,7 +8,6 @@ default cadence in images. What comes at the end alone is spread over the config
 Writes benchmarks/callbacks.json.
 """
 
-import argparse
 import json
 import statistics
 import time
@@ -21,6 +20,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from machine import machine
+from options import parser
 from pytorch_lightning.loggers import TensorBoardLogger
 from training import CONFIGS, Stopwatch, build
 
@@ -123,12 +123,10 @@ def _of_quality(
 
 def main() -> None:
     """Measures every config and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, default=Path("data"), help="folder of MNIST")
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--runs", type=Path, default=HERE / "runs")
-    chosen = parser.parse_args()
+    command = parser(__doc__, "root", "runs")
+    command.add_argument("--steps", type=int, default=60)
+    command.add_argument("--rounds", type=int, default=5)
+    chosen = command.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message=".*num_workers.*|.*logging interval.*")
     about = {"machine": machine(), "steps": chosen.steps, "rounds": chosen.rounds}

@@ -32,6 +32,8 @@ from typing import Any
 import cam_peers
 import torch
 from machine import machine
+from options import parser
+from paired import paired
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import resnet18
@@ -134,19 +136,13 @@ def seconds(run: Call) -> float:
     return time.process_time() - start
 
 
-def paired(measured: Call, other: Call, rounds: int) -> dict:
-    """Milliseconds of both, and their ratio."""
+def beside(measured: Call, other: Call, rounds: int) -> dict:
+    """Milliseconds of both, once both are warm, and their ratio."""
     measured()
     other()
-    pairs = []
-    for i in range(rounds):  # who goes first alternates: the second finds warmer caches
-        sides = [measured, other] if i % 2 else [other, measured]
-        taken = [seconds(side) for side in sides]
-        pairs.append(taken if i % 2 else taken[::-1])
-    ratios = sorted(a / b for a, b in pairs)
-    a, b = (1000 * statistics.median(side) for side in zip(*pairs, strict=True))
-    row = {"ms": a, "beside_ms": b, "ratio": statistics.median(ratios)}
-    return row | {"ratio_min": ratios[0], "ratio_max": ratios[-1]}
+    row = paired(partial(seconds, measured), partial(seconds, other), rounds)
+    kept = {key: row[key] for key in ("ratio", "ratio_min", "ratio_max")}
+    return {"ms": row["ours_ms"], "beside_ms": row["theirs_ms"], **kept}
 
 
 def times(peers: dict[str, str], rounds: int) -> dict:
@@ -159,7 +155,7 @@ def times(peers: dict[str, str], rounds: int) -> dict:
             method = name.split(", ")[-1] if ", " in name else METHODS[0]
             if name.startswith("latentkit"):
                 torch.testing.assert_close(call(), found[f"bound, {method}"]())
-            row = paired(call, found[f"bound, {method}"], rounds)
+            row = beside(call, found[f"bound, {method}"], rounds)
             rows[f"{layer}: {name}"] = row | ({"bar": 1.10} if "latentkit" in name else {})
             print("time", layer, name, json.dumps(row), flush=True)
     return rows
@@ -179,7 +175,7 @@ def latents(peers: dict[str, str], rounds: int) -> dict:
         least = {"plain forward": partial(plain, net, x)}
         least["bound"] = partial(bound_of_all, net, x, units)
         for name, call in (theirs | least).items():
-            rows[f"{case}: {name}"] = paired(call, mine, rounds)
+            rows[f"{case}: {name}"] = beside(call, mine, rounds)
             print("latents", case, name, json.dumps(rows[f"{case}: {name}"]), flush=True)
         if theirs:
             best = min(theirs, key=lambda name: rows[f"{case}: {name}"]["ratio"])
@@ -251,11 +247,11 @@ PARTS: dict[str, tuple[Callable[[dict[str, str], int], dict], int]] = {
 
 def main() -> None:
     """Measures everything, or the parts asked for, and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--threads", type=int, default=1, help="of torch")
-    parser.add_argument("--peak", help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
+    command.add_argument("--threads", type=int, default=1, help="of torch")
+    command.add_argument("--peak", help=argparse.SUPPRESS)
+    chosen = command.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(chosen.threads)
     if chosen.peak:

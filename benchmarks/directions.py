@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import machine
+from options import parser
 from runs import fit
 
 from latentkit.store import write_json
@@ -59,13 +60,11 @@ def rounded(value: Any) -> Any:
 
 def main() -> None:
     """Measures everything, or the parts that are named, and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", help=f"oracle, {', '.join(EPOCHS)}; all if none")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--images", type=int, default=40, help="of each model; 300 of the oracle")
-    parser.add_argument("--steps", type=int, default=10_000, help="of the training of an encoder")
-    parser.add_argument("--runs", type=Path, default=HERE / "runs")
-    chosen = parser.parse_args()
+    command = parser(__doc__, "runs", "seeds")
+    command.add_argument("parts", nargs="*", help=f"oracle, {', '.join(EPOCHS)}; all if none")
+    command.add_argument("--images", type=int, default=40, help="of each model; 300 of the oracle")
+    command.add_argument("--steps", type=int, default=10_000, help="of the training of an encoder")
+    chosen = command.parse_args()
     file = HERE / "directions.json"
     for part in chosen.parts or ["oracle", *EPOCHS]:
         if part == "oracle":

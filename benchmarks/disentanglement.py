@@ -6,11 +6,11 @@ Trains configs/vae_shapes.yaml with three seeds (the runs of `directions.py` whe
 and asks `latentkit evaluate`. Writes benchmarks/disentanglement.json.
 """
 
-import argparse
 from pathlib import Path
 
 from directions import EPOCHS
 from machine import machine
+from options import parser
 from runs import evaluate, fit, settings_of
 from tables import every, made_on, table
 
@@ -49,10 +49,8 @@ def markdown(content: dict) -> list[str]:
 
 def main() -> None:
     """Trains, measures and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--runs", type=Path, default=HERE / "runs")
-    chosen = parser.parse_args()
+    command = parser(__doc__, "runs", "seeds")
+    chosen = command.parse_args()
     rows = []
     for seed in chosen.seeds:
         run = fit(NAME, chosen.runs.resolve() / f"{NAME}-{seed}", seed, EPOCHS["vae"])

@@ -7,7 +7,6 @@ for each weight of the error of rebuilt images, and measures how well `pattern` 
 from it. Writes benchmarks/encoders.json.
 """
 
-import argparse
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from directions import EPOCHS
 from machine import machine
+from options import parser
 from runs import fit
 from tables import made_on, table
 from torch import nn
@@ -86,12 +86,11 @@ def markdown(content: dict) -> list[str]:
 
 def main() -> None:
     """Trains, measures and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--weights", type=float, nargs="+", default=[0, 1, 5, 20])
-    parser.add_argument("--steps", type=int, default=5000)
-    parser.add_argument("--images", type=int, default=40)
-    parser.add_argument("--runs", type=Path, default=HERE / "runs")
-    chosen = parser.parse_args()
+    command = parser(__doc__, "runs")
+    command.add_argument("--weights", type=float, nargs="+", default=[0, 1, 5, 20])
+    command.add_argument("--steps", type=int, default=5000)
+    command.add_argument("--images", type=int, default=40)
+    chosen = command.parse_args()
     epochs = EPOCHS["dcgan"]
     model = load(fit(NAME, chosen.runs.resolve() / f"{NAME}-0", 0, epochs)).eval()
     rows = [measured(model, w, chosen.steps, chosen.images) for w in chosen.weights]

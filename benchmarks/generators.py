@@ -8,11 +8,11 @@ nor the `frechet_classifier64` of `latentkit evaluate`, whose classifier is trai
 The last row, real test images against real training images, is the floor.
 """
 
-import argparse
 import json
 from pathlib import Path
 
 import torch
+from options import parser
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -110,10 +110,9 @@ def _spread(features: Tensor, found: Tensor, code: Tensor, real: Tensor, labels:
 
 def main() -> None:
     """Prints a JSON of all rows."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="+")
-    parser.add_argument("--root", default="data", help="folder of MNIST in torchvision's form")
-    chosen = parser.parse_args()
+    command = parser(__doc__, "root")
+    command.add_argument("models", nargs="+")
+    chosen = command.parse_args()
     data = Vision(root=chosen.root)
     network = train_classifier(data)
     test, labels = data.split("test")[:]

@@ -10,7 +10,6 @@ importance-weighted bound of 100 samples on the 10,000 test images (Burda et al.
 1509.00519), computed by the same code for all. Writes benchmarks/likelihood.json.
 """
 
-import argparse
 import copy
 import json
 import tempfile
@@ -22,6 +21,7 @@ import pytorch_lightning as pl
 import torch
 from bare import MLPVAE
 from machine import machine
+from options import parser
 from pythae_side import pythae_best
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
@@ -101,11 +101,9 @@ def bounds(model: Any, images: Tensor) -> dict[str, float]:
 
 def main() -> None:
     """Trains and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", default="data", help="folder of MNIST in torchvision's form")
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    chosen = parser.parse_args()
+    command = parser(__doc__, "root", "seeds")
+    command.add_argument("--seconds", type=float, default=60)
+    chosen = command.parse_args()
     torch.set_num_threads(1)
     data = Vision(root=chosen.root, batch_size=128)
     parts = tuple(data.split(name)[:][0] for name in ("train", "val"))

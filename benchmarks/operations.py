@@ -9,7 +9,6 @@ batches that lie ready (bar: at most 1.15 of its time). Both sides run in turn w
 (see `paired`), after one call of each that is not counted. Writes benchmarks/operations.json.
 """
 
-import argparse
 import json
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import torch
 from machine import machine
+from options import parser
 from paired import paired, seconds
 from tables import table, verdict
 
@@ -110,10 +110,9 @@ def _row(name: str, row: dict, throughput: bool) -> list[str]:
 @torch.no_grad()
 def main() -> None:
     """Measures everything and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", default="data", help="folder of MNIST in torchvision's form")
-    parser.add_argument("--rounds", type=int, default=11, help="of decode_path")
-    chosen = parser.parse_args()
+    command = parser(__doc__, "root")
+    command.add_argument("--rounds", type=int, default=11, help="of decode_path")
+    chosen = command.parse_args()
     torch.manual_seed(0)
     rows = {"decode_path": decoding(chosen.rounds), "encode": encoding(chosen.root, 5)}
     write_json(HERE / "operations.json", {"machine": machine(), **rows})

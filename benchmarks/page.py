@@ -1,5 +1,7 @@
 """Writes benchmarks/README.md from the JSON files that the other scripts left beside it.
 
+The tables of docs/comparison.md come from them, too.
+
 python benchmarks/page.py
 """
 
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import page_augmentation
+import page_peers
 from page_explain import cams, directions
 from page_quality import quality
 from scipy import stats
@@ -230,8 +233,8 @@ def page() -> str:
     parts = [
         "# Benchmarks",
         "Written by `python benchmarks/page.py` from the JSON beside it; the command above each "
-        "table measures it again. MNIST lies in `data/MNIST/raw`; pythae's rows need "
-        "`pip install pythae==0.1.2`.",
+        "table measures it again, and `python benchmarks` all of them. MNIST lies in "
+        "`data/MNIST/raw`; pythae's rows need `pip install pythae==0.1.2`.",
     ]
     for name, section in sections.items():
         content = read(name)
@@ -242,3 +245,4 @@ def page() -> str:
 
 if __name__ == "__main__":
     (HERE / "README.md").write_text(page())
+    page_peers.PAGE.write_text(page_peers.filled(page_peers.PAGE.read_text()))

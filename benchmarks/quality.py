@@ -16,6 +16,7 @@ import torch
 import yaml
 from generators import judge, samples, train_classifier
 from machine import machine
+from options import parser
 from runs import evaluate, fit, settings_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -68,13 +69,10 @@ def measure(name: str, seed: int, chosen: argparse.Namespace, network: torch.nn.
 
 def main() -> None:
     """Trains and measures what is not in the JSON yet."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("configs", nargs="+")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, help="instead of the config's")
-    parser.add_argument("--root", type=Path, default=Path("data"), help="folder of MNIST")
-    parser.add_argument("--runs", type=Path, default=HERE / "runs")
-    chosen = parser.parse_args()
+    command = parser(__doc__, "root", "runs", "seeds")
+    command.add_argument("configs", nargs="+")
+    command.add_argument("--epochs", type=int, help="instead of the config's")
+    chosen = command.parse_args()
     torch.set_num_threads(1)
     root, file = chosen.root.resolve(), HERE / "quality.json"
     data = Vision(root=root)

@@ -12,7 +12,6 @@ pixels). Decoded images are smoother than real ones: compare with decoded test i
 ones. A value clearly below theirs says copying.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 import torch
 from generators import SAMPLES, look, train_classifier
 from machine import machine
+from options import parser
 from torch import Tensor
 
 import latentkit
@@ -100,11 +100,9 @@ def fitted(
 
 def main() -> None:
     """Writes the JSON and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoints", default="checkpoints", help="folder of the two models")
-    parser.add_argument("--root", default="data", help="folder of MNIST in torchvision's form")
-    parser.add_argument("--out", default="benchmarks/samplers.json")
-    chosen = parser.parse_args()
+    command = parser(__doc__, "root", "checkpoints")
+    command.add_argument("--out", default="benchmarks/samplers.json")
+    chosen = command.parse_args()
     judge = Judge(chosen.root)
     plain, vae = (
         latentkit.load(f"{chosen.checkpoints}/{name}_mnist.safetensors")

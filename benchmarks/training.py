@@ -8,7 +8,6 @@ command's callbacks have around a step. Not in it: the progress bar, and what co
 (validation, health measures, pictures, checkpoints). Writes benchmarks/training.json.
 """
 
-import argparse
 import importlib
 import json
 import tempfile
@@ -24,6 +23,7 @@ import torch
 import yaml
 from bare import LOOPS, MLPVAE
 from machine import machine
+from options import parser
 from paired import paired
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
@@ -194,12 +194,11 @@ def beside_torchvision(root: str, rounds: int) -> dict:
 
 def main() -> None:
     """Measures everything and writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", default="data", help="folder of MNIST in torchvision's form")
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--parts", nargs="*", help="bare_loop, pythae_vae, data_feeding, options")
-    chosen = parser.parse_args()
+    command = parser(__doc__, "root")
+    command.add_argument("--steps", type=int, default=60)
+    command.add_argument("--rounds", type=int, default=3)
+    command.add_argument("--parts", nargs="*", help="bare_loop, pythae_vae, data_feeding, options")
+    chosen = command.parse_args()
     warnings.filterwarnings("ignore", message=".*num_workers|.*bottleneck.*")
     size = (chosen.root, chosen.steps, chosen.rounds)
     parts: dict[str, Callable[[], Any]] = {

@@ -1,7 +1,13 @@
 """What all tests share: one thread (small tensors, few cores) and a fixed global seed."""
 
+import importlib
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -12,3 +18,14 @@ def _one_thread():
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Import one of the scripts of benchmarks, which find each other in their folder."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if (BENCHMARKS / f"{name}.py").exists():
+            del sys.modules[name]

@@ -1,24 +1,9 @@
 """The page of benchmarks says what the JSON beside it says, goals that were missed included."""
 
-import importlib
 import json
-import sys
 from pathlib import Path
 
-import pytest
-
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Import one of the scripts, which find each other in their folder."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield importlib.import_module
-    for name in set(sys.modules) - before:
-        if (FOLDER / f"{name}.py").exists():
-            del sys.modules[name]
 
 
 def test_the_page_is_made_of_the_json_beside_it(script):

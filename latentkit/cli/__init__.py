@@ -6,6 +6,7 @@ code 2 and one sentence; set LATENTKIT_TRACEBACK=1 to see where it was found.
 
 import os
 import re
+import signal
 import sys
 import warnings
 from argparse import ArgumentError
@@ -26,7 +27,7 @@ from latentkit.cli import (
     walking,
 )
 from latentkit.cli.parser import Verb, call, parser_of
-from latentkit.cli.stopping import go_on, stopped, terminable
+from latentkit.cli.stopping import go_on, stoppable, stopped
 
 _TRAINING = {
     "fit": "Train a model from a config.",
@@ -66,8 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = sys.argv[1:] if argv is None else list(argv)
     try:
-        run_command(args)
-        sys.stdout.flush()
+        with stoppable(signal.SIGINT):
+            run_command(args)
+            sys.stdout.flush()
     except KeyboardInterrupt as stop:
         code, text = stopped(stop, args)
         print(f"latentkit: {text}", file=sys.stderr)
@@ -99,7 +101,7 @@ def run_command(args: list[str]) -> None:
     elif {"-h", "--help"} & set(args):
         parser_of(_VERBS[args[0]], args[0]).print_help()
     else:
-        with terminable():
+        with stoppable(signal.SIGTERM):  # Lightning has its own way with it
             call(_VERBS[args[0]], args[0], args[1:])
 
 

@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from latentkit.cli.checkpoints import saved
-from latentkit.cli.stopping import RunFailedError, Stopped
+from latentkit.cli.stopping import RunFailedError, Stopped, asked_to_stop
 from latentkit.store import alone, explained, reason, undisturbed
 from latentkit.training.run import folder_of
 from latentkit.training.watch import events_kept
@@ -31,7 +31,8 @@ def own_folder(trainer: pl.Trainer) -> Iterator[None]:
     if not trainer.is_global_zero or not trainer.loggers:
         yield
         return
-    new = _claim(trainer.loggers[0])
+    with explained(Path(trainer.loggers[0].save_dir or ".")):
+        new = _claim(trainer.loggers[0])
     folder = folder_of(trainer)
     if folder is None:
         yield
@@ -59,10 +60,11 @@ def _claim(logger: Any) -> bool:  # noqa: ANN401  (any of Lightning's)
         version = logger._get_next_version()  # what `logger.version` would be
         folder = Path(logger.root_dir) / f"version_{version}"
         try:
-            with explained(folder):
-                folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
             folder.mkdir()
         except FileExistsError:
+            if not folder.is_dir():  # a file lies where the run goes
+                raise
             continue
         logger._version = version
         return True
@@ -77,15 +79,21 @@ def told(folder: Path | None = None) -> Iterator[None]:
     try:
         with events_kept():
             yield
-    except (SystemExit, KeyboardInterrupt) as end:
-        by_hand = isinstance(end, KeyboardInterrupt) or isinstance(
-            end.__context__, KeyboardInterrupt
-        )
-        if not by_hand and not isinstance(end, SIGTERMException):
-            raise
-        raise Stopped(130 if by_hand else 143, _resumable(folder)) from end
-    except OSError as error:
-        raise RunFailedError(_said(error, folder), _resumable(folder)) from error
+    except BaseException as end:
+        code = _code_of(end)
+        if code is not None:
+            raise Stopped(code, _resumable(folder)) from end
+        if isinstance(end, OSError):
+            raise RunFailedError(_said(end, folder), _resumable(folder)) from end
+        raise
+
+
+def _code_of(end: BaseException) -> int | None:
+    """What a training that somebody stopped exits with; None for any other end."""
+    if isinstance(end, SIGTERMException):
+        return 143
+    by_hand = isinstance(end, KeyboardInterrupt) or isinstance(end.__context__, KeyboardInterrupt)
+    return 130 if by_hand or asked_to_stop() else None
 
 
 def _said(error: OSError, folder: Path | None) -> str:

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # Lightning: a second that verbs without data do not need
 
 BATCH = 256  # images or latents in one call of a network
 _PRIOR = ": an object with sample(n, generator=...), such as latentkit.priors.Gaussian(D)"
+_BEYOND = 0.1  # how far outside of [0, 1] values are told: rounding and ringing are not
 _WATCHED = 20  # batches from which on a bar is shown
 
 
@@ -53,7 +55,12 @@ class Source:
     @cached_property
     def data(self) -> "ImageData":
         """The data set, whose images have the shape the model takes."""
-        data = open_data(self.data_name, self.about, self.image_shape)
+        try:
+            data = open_data(self.data_name, self.about, self.image_shape)
+        except ValueError as error:
+            if self.data_name is not None or "--data" in str(error):
+                raise
+            raise ValueError(f"{error} (the data of {self.name}; --data names others)") from error
         if self.image_shape is not None and data.image_shape != self.image_shape:
             raise ValueError(
                 f"expected images of shape {self.image_shape} for {self.name}, "
@@ -100,8 +107,16 @@ class Source:
         return self.map("encode", images)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """(N, *Z) -> (N, C, *S), in batches, on the CPU."""
-        return self.map("decode", latents)
+        """(N, *Z) -> (N, C, *S), in batches, on the CPU; says where they are no images."""
+        images = self.map("decode", latents)
+        low, high = float(images.min()), float(images.max())
+        if low < -_BEYOND or high > 1 + _BEYOND:
+            print(
+                f"note: decode of {self.name} gives values from {low:.2g} to {high:.2g}; images "
+                "are in [0, 1], what lies beyond is cut off in pictures",
+                file=sys.stderr,
+            )
+        return images
 
     @torch.no_grad()
     def map(self, what: str, rows: Tensor) -> Tensor:

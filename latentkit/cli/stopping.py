@@ -1,12 +1,15 @@
 """What is said when a command is cut short, and how to go on."""
 
+import _thread
 import shlex
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 
 class Stopped(KeyboardInterrupt):
@@ -34,21 +37,63 @@ class RunFailedError(OSError):
         self.run = run
 
 
+_asked: list[int] = []  # signals that came while a command was at work
+
+
 @contextmanager
-def terminable() -> Iterator[None]:
-    """Lets SIGTERM stop the block as Ctrl-C does, so that nothing half-written stays behind."""
-    if threading.current_thread() is not threading.main_thread():
+def stoppable(*numbers: int) -> Iterator[None]:
+    """Ends the block as Ctrl-C does when one of these signals comes, wherever it finds the block.
+
+    Compiled code can lose the interruption, or make another error of it.
+
+    Args:
+        numbers: of the signals; those that are ignored stay so.
+
+    Raises:
+        Stopped: one came.
+    """
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
         yield
         return
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise Stopped(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    handlers = {n: kept for n, kept in handlers.items() if kept not in {None, signal.SIG_IGN}}
+    hook = sys.unraisablehook
+    for number in handlers:
+        signal.signal(number, _stop)
+    _asked.clear()
+    sys.unraisablehook = _again(hook)
     try:
         yield
+    except Exception as error:
+        if _asked:
+            raise Stopped(_asked[0] + 128) from error
+        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        sys.unraisablehook = hook
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    _asked.append(number)
+    raise Stopped(128 + number)
+
+
+def _again(before: Callable[[Any], object]) -> Callable[[Any], None]:
+    """A hook that interrupts once more where an interruption was lost, as in a destructor."""
+
+    def hook(lost: Any) -> None:  # noqa: ANN401
+        if isinstance(lost.exc_value, Stopped):
+            threading.Timer(0.01, _thread.interrupt_main).start()  # now would be within the hook
+        else:
+            before(lost)
+
+    return hook
+
+
+def asked_to_stop() -> bool:
+    """Whether a signal came, even if its interruption was lost."""
+    return bool(_asked)
 
 
 def stopped(stop: KeyboardInterrupt, args: list[str]) -> tuple[int, str]:

@@ -31,6 +31,9 @@ def class_activation_map(
         target: row of the class or latent unit; or one for each sample, (N,).
         call: which call of the layer, from 0, where one forward pass runs it several times.
 
+    Returns:
+        Signed maps (N, *S_layer) of the layer.
+
     Raises:
         ValueError, TypeError: see `hooks.watched`; or a layer without space; or weights or targets
             that do not fit.
@@ -65,6 +68,9 @@ def eigen_cam(
         layer: dotted name or sub-module that gives (N, C, *S_layer).
         x: input (N, C, *S).
         call: which call of the layer, from 0, where one forward pass runs it several times.
+
+    Returns:
+        Signed maps (N, *S_layer) of the layer; of no score.
 
     Raises:
         ValueError, TypeError: see `hooks.watched`; or a layer without space.

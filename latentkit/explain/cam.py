@@ -55,6 +55,9 @@ def cam(
         method: see above.
         call: which call of the layer, from 0, where one forward pass runs it several times.
 
+    Returns:
+        Signed maps (N, *S_layer) of the layer, with the size of their rounding errors.
+
     Raises:
         ValueError, TypeError: see `hooks.watched`; or a layer without space; or a score that is not
             (N,) or does not depend on the layer.

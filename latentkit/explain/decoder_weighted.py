@@ -48,6 +48,9 @@ def decoder_weighted(
         method: see `cam`. grad-cam++ and layer-cam are not linear in the gradient: they give the
             map of s, not the sum of the units' maps.
 
+    Returns:
+        Signed maps (N, *S_layer) of the layer.
+
     Raises:
         ValueError, TypeError: see `cam.cam`; or weights that do not fit the latents.
     """
@@ -56,6 +59,9 @@ def decoder_weighted(
 
 def weighted(weights: Tensor) -> Score:
     """The score s = sum_k w_k z_k with constant weights (N, *Z): output (N, *Z) -> (N,).
+
+    Args:
+        weights: (N, *Z), taken as constants.
 
     Raises:
         ValueError: from the score, if the output has another shape than the weights.

@@ -84,6 +84,9 @@ def bench(
         case: the directions and the network.
         readings: what to score.
         watch: passes the names on, such as a progress bar.
+
+    Returns:
+        By the name of the reading what `score_maps` gives.
     """
     truths = case.effects()
     return {name: score_maps(readings[name](case), truths, case) for name in watch(readings)}

@@ -97,6 +97,10 @@ def readers(model: Decoder, latents: Callable[[], Tensor]) -> dict[str, Encode]:
     Args:
         model: what has them.
         latents: gives latents (N, *Z) to learn the readout from, where it is needed.
+
+    Returns:
+        By name, "encoder" and "discriminator", what the model has of them: images (N, C, *S) ->
+        latents (N, *Z).
     """
     parts, found = networks(model), dict[str, Encode]()
     if hasattr(model, "encode"):
@@ -115,6 +119,9 @@ def user(model: Decoder, z: Tensor) -> nn.Module | None:
     Args:
         model: what may have one.
         z: latents (N, *Z), the first of which is tried.
+
+    Returns:
+        Images (N, C, *S) -> latents (N, *Z); None if there is no such network.
     """
     parts, encode = networks(model), getattr(model, "encode", None)
     if "encoder" in parts:

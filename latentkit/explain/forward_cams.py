@@ -48,6 +48,9 @@ def score_cam(
         score: the module's output -> (N,); see `scores`.
         call: which call of the layer, from 0, where one forward pass runs it several times.
 
+    Returns:
+        Signed maps (N, *S_layer) of the layer, with the size of their rounding errors.
+
     Raises:
         ValueError, TypeError: see `hooks.watched`; or a layer without space; or a score not (N,).
     """

@@ -69,6 +69,9 @@ def fullgrad(module: nn.Module, x: Tensor, score: Score, *, signed: bool = True)
             not signed, as the authors draw it: the sum of absolute values, those of each layer
             rescaled to [0, 1]; layers whose values are rounding errors count zero.
 
+    Returns:
+        Maps (N, *S).
+
     Raises:
         ValueError, TypeError: an input without space; or a score that is not (N,) or does not
             depend on the input.

@@ -7,9 +7,10 @@ request, and each gives something new: the raw map is never lost.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -99,7 +100,7 @@ class Heatmap:
         """
         return self.signed(per).abs()
 
-    def numpy(self) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def numpy(self) -> npt.NDArray[np.float32]:
         """The raw maps, (N, *S)."""
         return self.raw.cpu().numpy()
 

@@ -1,6 +1,5 @@
 """An encoder for a generator that has none, learned from the generator's own images."""
 
-from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from latentkit.data.batches import keyed_generator
 from latentkit.explain import hooks
 from latentkit.explain.borrow import seeded
+from latentkit.latent.watch import Watch
 from latentkit.layers import ConvEncoder
 from latentkit.protocols import Decoder, HasPrior, Part
 
@@ -39,7 +39,7 @@ def train_encoder(
     batch: int = 64,
     rebuild: float = 0.0,
     seed: int = 0,
-    watch: Callable[[Iterable[int]], Iterable[int]] = iter,
+    watch: Watch = iter,
 ) -> float:
     """Teaches a network the latents of decoded images, in place.
 

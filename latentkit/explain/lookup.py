@@ -153,10 +153,23 @@ def substitute(output: object, old: Tensor, new: Tensor) -> object:
         output: what a layer returned.
         old: a tensor in it.
         new: what takes its place.
+
+    Raises:
+        ValueError: a container holds itself, so that no copy of it could be finished.
     """
+    return _put(output, old, new, ())
+
+
+def _put(output: object, old: Tensor, new: Tensor, above: tuple[int, ...]) -> object:
     if output is old:
         return new
-    items = [(key, item, substitute(item, old, new)) for key, item in _items(output)]
+    if id(output) in above:
+        raise ValueError(
+            "expected a layer to return containers that do not hold themselves, got a"
+            f" {type(output).__name__} that does; choose a layer inside it or next to it"
+        )
+    inside = (*above, id(output))
+    items = [(key, item, _put(item, old, new, inside)) for key, item in _items(output)]
     changed = {key: now for key, item, now in items if now is not item}
     if not changed:
         return output

@@ -161,6 +161,9 @@ def fragility(
         score: the module's output -> (N,), which must be kept.
         how: the perturbations.
 
+    Returns:
+        The worst that was found for each of the N images.
+
     Raises:
         ValueError, TypeError: a score that is not (N,), or maps that change their shape.
     """

@@ -6,7 +6,7 @@ output just gives the other image. So a mask chooses the part to swap: some chan
 
 import difflib
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -76,14 +76,13 @@ def mix_activations(
         raise ValueError("expected a mask with values in [0, 1], 1 to take from b")
     calls = iter(_record(decode, module, layer, b))
 
-    def blend(_module: nn.Module, _args: Any, own: Any) -> Tensor:  # noqa: ANN401  (any module)
+    def blend(_module: nn.Module, _args: object, own: Tensor) -> Tensor:
         other = next(calls, None)
         if other is None or other.shape != own.shape:
             raise ValueError(f"expected layer {layer!r} to do for a what it does for b")
         _check_fits(mask, own.shape[1:], layer)
         weight = mask.to(own)
-        blended: Tensor = (1 - weight) * own + weight * other
-        return blended
+        return (1 - weight) * own + weight * other
 
     with _find(module, layer).register_forward_hook(blend):
         return decode(a)
@@ -167,7 +166,7 @@ def _record(decode: Decode, module: nn.Module, layer: str, z: Tensor) -> list[Te
     """What a layer gives while z is decoded, one tensor for each time it is called."""
     outputs: list[Tensor] = []
 
-    def keep(_module: nn.Module, _args: Any, output: Any) -> None:  # noqa: ANN401  (any module)
+    def keep(_module: nn.Module, _args: object, output: object) -> None:
         if not isinstance(output, Tensor):
             raise ValueError(
                 f"expected layer {layer!r} to give a tensor, got {type(output).__name__}"

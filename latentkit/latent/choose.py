@@ -45,6 +45,9 @@ def bic(z: Tensor, k: int, seed: int = 0) -> float:
         k: number of components, at most N.
         seed: of the start.
 
+    Returns:
+        In nats; lower is better.
+
     Raises:
         ValueError: if z is not (N, D) and finite, there is one latent, or k is not in [1, N].
     """

@@ -117,6 +117,9 @@ def dec(
         lr: learning rate of Adam.
         batch: inputs of a step.
 
+    Returns:
+        Clusters, embedded inputs and the trained copy of the network.
+
     Raises:
         ValueError: if the inputs are not finite, or not (N, D) where no network is given, the
             network gives something else than (N, D), k is not in [1, N], or a number is too small.

@@ -1,7 +1,5 @@
 """The layer that a latent enters first, as a matrix: what SeFa factorises."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -46,7 +44,7 @@ def _first(decode: Decode, module: nn.Module, z: Tensor) -> tuple[nn.Module, tup
     """The layer, and the shape of one sample of its input."""
     called: list[tuple[nn.Module, tuple[int, ...]]] = []
 
-    def keep(layer: nn.Module, args: tuple[Any, ...]) -> None:
+    def keep(layer: nn.Module, args: tuple[object, ...]) -> None:
         if len(args) == 1 and isinstance(args[0], Tensor) and len(args[0]) == 1:
             called.append((layer, tuple(args[0].shape[1:])))
 

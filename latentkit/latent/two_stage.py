@@ -78,6 +78,9 @@ def two_stage(
         generator: of the weights, the batches and the noise, on the CPU; None takes the global
             random state.
 
+    Returns:
+        The trained model, a `Prior` of latents (n, *Z).
+
     Raises:
         ValueError: if z is not finite or has fewer than two latents, or steps, batch or lr are out
             of range.

@@ -33,20 +33,30 @@ def write_configs(folder):
     (folder / "warming.yaml").write_text(gan.replace("    model:", warm))
 
 
-def _main(folder, words):
+def _main(folder, words, output, environ):
     os.chdir(folder)
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
+    os.environ.update(environ)
+    sys.stdout = sys.stderr = open(output, "w")  # noqa: SIM115, PTH123
     torch.set_num_threads(1)
     from latentkit.cli import main
 
-    os._exit(main(list(words)))
+    code = main(list(words))
+    sys.stdout.flush()
+    os._exit(code)
 
 
-def start(folder, *words):
-    """Starts the command in a process that has its imports done already."""
+def start(folder, *words, output=os.devnull, environ=None):
+    """Starts the command in a process that has its imports done already.
+
+    Args:
+        folder: to work in.
+        words: of the command.
+        output: file for what it prints.
+        environ: variables to set.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["latentkit.cli.lightning", "torch.utils.tensorboard"])
-    process = context.Process(target=_main, args=(str(folder), words))
+    process = context.Process(target=_main, args=(str(folder), words, output, environ or {}))
     process.start()
     return process
 

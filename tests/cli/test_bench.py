@@ -59,10 +59,17 @@ def test_the_oracle_scores_every_reading(ok, place, small_oracle):
     assert f"{'pattern':<40} {found['mean']:.2f} ({found['low']:.2f}" in said
 
 
+def some(monkeypatch, *names, controlled=False):
+    """Leaves these readings, and controls if asked for: other tests run all of them."""
+    for kind in ("ENCODER", "DISCRIMINATOR"):
+        readings = getattr(dirbench, kind)
+        monkeypatch.setattr(dirbench, kind, {k: readings[k] for k in names if k in readings})
+    if not controlled:
+        monkeypatch.setattr(dirbench, "controls", lambda _: {})
+
+
 def test_a_seed_gives_the_same_table(ok, place, small_oracle, monkeypatch):
-    few = dirbench._CASCADED
-    monkeypatch.setattr(dirbench, "ENCODER", {name: ENCODER[name] for name in few})
-    monkeypatch.setattr(dirbench, "controls", lambda _: {})
+    some(monkeypatch, *dirbench._CASCADED)
     found = []
     for seed in (3, 3, 4):
         ok("bench", "directions", "--steps", 2, "--images", 2, "--seed", seed)
@@ -111,8 +118,9 @@ def test_directions_of_known_factors_are_measured_where_the_data_has_them(ok, pl
     check(tables["v.safetensors encoder, factors"], ENCODER)  # it shows no scene: owners unknown
 
 
-def test_a_gan_of_other_images_needs_no_data(ok, place):
+def test_a_gan_of_other_images_needs_no_data(ok, place, monkeypatch):
     """Its latents come from its prior; MNIST may not be there."""
+    some(monkeypatch, "pattern")
     about = {
         "data": {
             "class_path": "latentkit.data.vision.Vision",
@@ -123,7 +131,8 @@ def test_a_gan_of_other_images_needs_no_data(ok, place):
     ok("bench", "directions", "--model", "g.safetensors", "--images", 2)
 
 
-def test_no_model_is_measured_twice_or_judges_itself(ok, typed, place, scenes):
+def test_no_model_is_measured_twice_or_judges_itself(ok, typed, place, scenes, monkeypatch):
+    some(monkeypatch, "pattern")
     done = typed("bench", "directions", "--model", "v.safetensors", "v.safetensors")
     assert done.code == 2
     assert "expected different models" in done.err
@@ -135,14 +144,15 @@ def test_no_model_is_measured_twice_or_judges_itself(ok, typed, place, scenes):
 
 def test_a_generator_of_scenes_without_an_encoder_is_given_one(ok, place, scenes, monkeypatch):
     monkeypatch.setattr(cases, "train_encoder", partial(train_encoder, images=50, batch=8))
+    some(monkeypatch, "pattern", "HiRes-CAM, first layer", controlled=True)
     models = ["g.safetensors", "v.safetensors"]
     ok("bench", "directions", "--model", *models, "--images", 2, "--steps", 2)
     numbers = result(place / "outputs/bench-directions/result.json")["numbers"]
     for kind in ("random", "sefa", "factors"):
         more = {"insertion"} if kind == "factors" else set()  # the VAE judges
         tables = numbers["tables"]
-        check(tables[f"g.safetensors learned encoder, {kind}"], ENCODER, more)
-        check(tables[f"g.safetensors discriminator, {kind}"], DISCRIMINATOR, more)
+        check(tables[f"g.safetensors learned encoder, {kind}"], dirbench.ENCODER, more)
+        check(tables[f"g.safetensors discriminator, {kind}"], dirbench.DISCRIMINATOR, more)
     assert "insertion" in tables["v.safetensors encoder, factors"]["pattern"]
     assert "g.safetensors learned encoder, factors" in numbers["completeness"]
     assert "g.safetensors discriminator, factors" not in numbers["completeness"]

@@ -92,7 +92,7 @@ def test_means_over_images_have_intervals(numbers, digits):
     for name in with_interval:
         low, high = found[f"{name}_ci95"]
         assert low <= found[name] <= high
-        assert f"  {name}_ci95: {low:.4g} {high:.4g}" in printed
+        assert f"  {name}: {found[name]:.4g} (95 % {low:.4g} to {high:.4g})\n" in printed
     x, model = random_part(digits.split("test"), 40)[0], latentkit.load("vae.safetensors")
     each = (model.decode(model.encode(x)) - x).square().flatten(1).mean(1)
     middle, error = found["mse"], 1.96 * each.std().item() / 40**0.5

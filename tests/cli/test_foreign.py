@@ -122,3 +122,12 @@ def test_every_endpoint_takes_feature_maps(ok, typed, place, maps):
     done = typed(*words, "--from", "two.npy")
     assert done.code == 2
     assert "of one latent size, got two.npy (2, 2, 4, 4)" in done.err
+
+
+def test_values_that_are_no_images_are_told(typed, place, maps):
+    (place / "foreign_maps.py").write_text(FACTORIES.replace(".sigmoid()", ".tanh() - 1"))
+    done = typed("reconstruct", maps, *DATA)
+    assert done.code == 0
+    told = done.err
+    assert told.startswith("note: decode of foreign_maps:maps gives values from -")
+    assert "images are in [0, 1]" in told

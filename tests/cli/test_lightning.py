@@ -1,5 +1,9 @@
 """`fit`, `validate`, `test`, `predict`: the run folder, and every trap of LightningCLI closed."""
 
+import shutil
+import warnings
+from contextlib import chdir
+
 import numpy as np
 import pytest
 import torch
@@ -17,12 +21,17 @@ TRAINING = ["fit", "validate", "test", "predict"]
 BATCHES = 2  # an epoch of CONFIG has so many
 
 
+def write_configs(folder):
+    """Writes vae.yaml and dcgan.yaml."""
+    (folder / "vae.yaml").write_text(CONFIG)
+    gan = CONFIG.replace("training.vae.VAETraining", "training.gan.GANTraining")
+    (folder / "dcgan.yaml").write_text(gan.replace("models.vae.VAE", "models.dcgan.DCGAN"))
+
+
 @pytest.fixture
 def configs(place):
     """vae.yaml and dcgan.yaml in the working folder."""
-    (place / "vae.yaml").write_text(CONFIG)
-    gan = CONFIG.replace("training.vae.VAETraining", "training.gan.GANTraining")
-    (place / "dcgan.yaml").write_text(gan.replace("models.vae.VAE", "models.dcgan.DCGAN"))
+    write_configs(place)
     return place
 
 
@@ -34,6 +43,31 @@ def fit(ok, configs):
         return ok("fit", "--config", f"{name}.yaml", *words)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    """A folder in which vae.yaml and dcgan.yaml were fitted, once for all tests that go on."""
+    folder = tmp_path_factory.mktemp("template")
+    write_configs(folder)
+    with chdir(folder), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        for name in ("vae", "dcgan"):
+            assert main(["fit", "--config", f"{name}.yaml"]) == 0
+    return folder / "checkpoints"
+
+
+@pytest.fixture
+def trained(template, configs):
+    """Puts a run of a config where the next `fit` of it would land; gives the run's folder."""
+
+    def copy(name="vae"):
+        runs = configs / "checkpoints" / name
+        run = runs / f"version_{len(list(runs.glob('*')))}"
+        shutil.copytree(template / name / "version_0", run)
+        return run
+
+    return copy
 
 
 def checkpoint(path):
@@ -63,9 +97,8 @@ def test_a_run_folder_holds_everything(fit, configs):
     assert pictures | {"KL of each unit"} == set(board.Tags()["images"])
 
 
-def test_the_model_file_and_the_checkpoint_hold_the_same_model(fit, configs, digits):
-    fit("vae")
-    run = configs / "checkpoints/vae/version_0"
+def test_the_model_file_and_the_checkpoint_hold_the_same_model(trained):
+    run = trained()
     x = torch.rand(4, 1, 8, 8)
     with torch.no_grad():
         a, b, c = (
@@ -82,8 +115,8 @@ def test_the_model_file_and_the_checkpoint_hold_the_same_model(fit, configs, dig
     assert about["iteration"] == BATCHES
 
 
-def test_a_trained_run_is_a_model_for_the_verbs(fit, ok, configs):
-    fit("vae")
+def test_a_trained_run_is_a_model_for_the_verbs(trained, ok, configs):
+    trained()
     ok("reconstruct", "checkpoints/vae/version_0", "--count", 4)
     ok("sample", "checkpoints/vae/version_0/last.ckpt", "--count", 4)
     ok("export", "checkpoints/vae/version_0/last.ckpt", "--out", "v.safetensors")
@@ -130,16 +163,15 @@ def test_a_seed_that_is_set_is_kept(fit, configs):
     assert saved["model"]["init_args"]["seed"] == 7
 
 
-def test_the_command_line_wins_over_the_checkpoint_and_says_so(fit, typed, configs, monkeypatch):
+def test_the_command_line_wins_over_the_checkpoint_and_says_so(trained, typed, monkeypatch):
     """Trap 1: Lightning 2.6 merges the checkpoint's hyper-parameters on top of the config."""
-    fit("vae", "--model.init_args.lr", 1e-3)
+    run = trained()
     words = ["--ckpt_path", "last", "--trainer.max_epochs", 2, "--model.init_args.lr", 0.5]
     said = []
     monkeypatch.setattr("latentkit.training.base.rank_zero_info", said.append)
     done = typed("fit", "--config", "vae.yaml", *words)
     assert done.code == 0
     assert said == ["lr is 0.5 in this run (it was 0.001 in the checkpoint)"]
-    run = configs / "checkpoints/vae/version_0"
     saved = checkpoint(run / "last.ckpt")
     assert saved["hyper_parameters"]["lr"] == 0.5
     assert [g["lr"] for g in saved["optimizer_states"][0]["param_groups"]] == [0.5]
@@ -156,8 +188,8 @@ def test_the_checkpoints_settings_are_not_taken_silently(fit, configs):
 
 
 @pytest.mark.parametrize("command", TRAINING)
-def test_a_checkpoint_of_another_model_is_refused_by_key(fit, typed, configs, command):
-    fit("vae")
+def test_a_checkpoint_of_another_model_is_refused_by_key(trained, typed, configs, command):
+    trained()
     before = sorted(configs.rglob("*"))
     words = ["--config", "vae.yaml", "--ckpt_path", "last"]
     done = typed(command, *words, "--model.init_args.model.init_args.latent_dim", 3)
@@ -167,8 +199,8 @@ def test_a_checkpoint_of_another_model_is_refused_by_key(fit, typed, configs, co
     assert sorted(configs.rglob("*")) == before
 
 
-def test_a_checkpoint_of_another_objective_is_refused(fit, typed, configs):
-    fit("vae")
+def test_a_checkpoint_of_another_objective_is_refused(trained, typed, configs):
+    trained()
     run = "checkpoints/vae/version_0"
     done = typed("fit", "--config", "dcgan.yaml", "--ckpt_path", run)
     assert done.code == 2
@@ -178,11 +210,11 @@ def test_a_checkpoint_of_another_objective_is_refused(fit, typed, configs):
     assert not (configs / "checkpoints/dcgan").exists()
 
 
-def test_last_goes_on_in_the_newest_run_of_this_config(fit, configs):
+def test_last_goes_on_in_the_newest_run_of_this_config(fit, trained, configs):
     """Traps 2 and 3: plain Lightning starts afresh in a new folder, or stops at config.yaml."""
-    fit("vae")
+    trained()
     fit("vae", "--trainer.max_epochs", 2)
-    fit("dcgan")
+    trained("dcgan")
     runs = configs / "checkpoints"
     older = (runs / "vae/version_0/last.ckpt").read_bytes()
     printed = fit("vae", "--ckpt_path", "last", "--trainer.max_epochs", 3)
@@ -198,8 +230,8 @@ def test_last_goes_on_in_the_newest_run_of_this_config(fit, configs):
     }
 
 
-def test_last_does_not_pass_over_a_run_that_saved_nothing(fit, typed, configs):
-    fit("vae")
+def test_last_does_not_pass_over_a_run_that_saved_nothing(trained, typed, configs):
+    trained()
     newest = configs / "checkpoints/vae/version_1"
     newest.mkdir()
     done = typed("fit", "--config", "vae.yaml", "--ckpt_path", "last")
@@ -217,15 +249,14 @@ def test_the_learning_rate_stays_as_typed_to_the_end(fit, configs):
     assert rates == [0.003, 0.003]
 
 
-def test_a_short_run_logs_its_training_loss(fit, configs):
-    fit("vae")
-    board = EventAccumulator(str(configs / "checkpoints/vae/version_0"))
+def test_a_short_run_logs_its_training_loss(trained):
+    board = EventAccumulator(str(trained()))
     board.Reload()
     assert len(board.Scalars("train/loss")) == 1
 
 
-def test_newest_is_by_number_not_by_name(fit, configs):
-    fit("vae")
+def test_newest_is_by_number_not_by_name(fit, trained, configs):
+    trained()
     runs = configs / "checkpoints/vae"
     (runs / "version_0").rename(runs / "version_9")
     fit("vae")
@@ -234,11 +265,11 @@ def test_newest_is_by_number_not_by_name(fit, configs):
     assert "version_10" in printed
 
 
-def test_resuming_repeats_an_uninterrupted_run_exactly(fit, configs):
+def test_resuming_repeats_an_uninterrupted_run_exactly(fit, trained, configs):
     """Trap 11: the same weights, bit for bit."""
     for name in ("vae", "dcgan"):
         fit(name, "--trainer.max_epochs", 2)
-        fit(name, "--trainer.max_epochs", 1)
+        trained(name)
         fit(name, "--trainer.max_epochs", 2, "--ckpt_path", "last")
         whole, parts = (
             checkpoint(configs / f"checkpoints/{name}/version_{k}/last.ckpt")["state_dict"]
@@ -249,9 +280,9 @@ def test_resuming_repeats_an_uninterrupted_run_exactly(fit, configs):
 
 
 @pytest.mark.parametrize("source", ["version_0", "version_0/last.ckpt", "absolute"])
-def test_a_run_can_be_named_instead_of_last(fit, configs, source):
-    fit("vae")
-    fit("vae")
+def test_a_run_can_be_named_instead_of_last(fit, trained, configs, source):
+    trained()
+    trained()
     folder = configs if source == "absolute" else ""
     path = f"{folder}/checkpoints/vae/version_0" if folder else f"checkpoints/vae/{source}"
     fit("vae", "--ckpt_path", path, "--trainer.max_epochs", 2)
@@ -260,8 +291,8 @@ def test_a_run_can_be_named_instead_of_last(fit, configs, source):
     assert iterations == [2 * BATCHES, BATCHES]
 
 
-def test_the_checkpoint_of_another_folder_starts_a_new_run(fit, configs):
-    fit("vae")
+def test_the_checkpoint_of_another_folder_starts_a_new_run(fit, trained, configs):
+    trained()
     (configs / "kept").mkdir()
     (configs / "checkpoints/vae/version_0/last.ckpt").rename(configs / "kept/a.ckpt")
     printed = fit("vae", "--ckpt_path", "kept/a.ckpt", "--trainer.max_epochs", 2)
@@ -271,9 +302,8 @@ def test_the_checkpoint_of_another_folder_starts_a_new_run(fit, configs):
     assert {p.name for p in (configs / "kept").iterdir()} == {"a.ckpt"}
 
 
-def test_validate_test_and_predict_use_the_last_run(fit, ok, configs):
-    fit("vae")
-    run = configs / "checkpoints/vae/version_0"
+def test_validate_test_and_predict_use_the_last_run(trained, ok, configs):
+    run = trained()
     before = {p.name for p in run.iterdir()}
     words = ["--config", "vae.yaml", "--ckpt_path", "last"]
     metrics = result(run / "metrics.json")
@@ -288,11 +318,10 @@ def test_validate_test_and_predict_use_the_last_run(fit, ok, configs):
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["vae", "dcgan"])
-def test_predictions_are_those_of_the_test_split(fit, ok, configs, name):
+def test_predictions_are_those_of_the_test_split(trained, ok, name):
     """Trap 15: a VAE predicts latents, a GAN logits."""
-    fit(name)
+    run = trained(name)
     ok("predict", "--config", f"{name}.yaml", "--ckpt_path", "last")
-    run = configs / "checkpoints" / name / "version_0"
     from latentkit.data.digits import Digits
 
     x, _ = Digits(size=8).split("test")[:]
@@ -361,8 +390,8 @@ def test_the_config_of_a_run_can_be_fed_back(fit, ok, configs):
     ok("validate", "--config", config, "--ckpt_path", "last")
 
 
-def test_the_config_of_a_resumed_run_describes_the_whole_run(fit, ok, configs):
-    fit("vae")
+def test_the_config_of_a_resumed_run_describes_the_whole_run(fit, trained, ok, configs):
+    trained()
     fit("vae", "--ckpt_path", "last", "--trainer.max_epochs", 2)
     config = "checkpoints/vae/version_0/config.yaml"
     assert yaml.safe_load((configs / config).read_text())["ckpt_path"] is None
@@ -412,11 +441,10 @@ def test_a_file_here_goes_before_a_shipped_one_of_that_name(ok, configs):
     assert latentkit.load("checkpoints/vae_digits/version_0").latent_dim == 2
 
 
-def test_checkpoints_hold_plain_values_only(fit, configs):
+def test_checkpoints_hold_plain_values_only(trained):
     """Traps 9 and 10: `weights_only=True` loads them, and names no class to be called."""
     for name in ("vae", "dcgan"):
-        fit(name)
-        saved = checkpoint(configs / f"checkpoints/{name}/version_0/last.ckpt")
+        saved = checkpoint(trained(name) / "last.ckpt")
         assert "model" not in saved["hyper_parameters"]
         plain(saved["hyper_parameters"])
 
@@ -430,10 +458,8 @@ def plain(value):
         assert value is None or isinstance(value, bool | int | float | str)
 
 
-def test_a_checkpoint_that_names_a_foreign_class_is_refused(fit, typed, configs):
-    fit("vae")
-    path = configs / "checkpoints/vae/version_0/last.ckpt"
-    saved = checkpoint(path)
+def test_a_checkpoint_that_names_a_foreign_class_is_refused(trained, typed, configs):
+    saved = checkpoint(trained() / "last.ckpt")
     saved["latentkit"]["class_path"] = "subprocess.Popen"
     torch.save(saved, configs / "foreign.ckpt")
     with pytest.raises(ValueError, match=r"subprocess\.Popen, which is outside latentkit"):

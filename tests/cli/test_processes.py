@@ -1,6 +1,7 @@
 """Two processes on one machine (gloo), through the command."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from latentkit.cli.checks import _count
 from latentkit.data.arrays import Arrays
 from latentkit.data.digits import Digits
 from tests.cli.conftest import result
+from tests.cli.killed import start
 from tests.cli.mistakes import CONFIG
 
 REPOSITORY = Path(__file__).parents[2]
@@ -54,7 +56,31 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(folder):
-    """Runs the command in processes of its own."""
+    """Runs the command in two processes, as a launcher of somebody else's would start them.
+
+    They have their imports done already, which take longer than the work.
+    """
+
+    def run(*words):
+        with socket.create_server(("localhost", 0)) as free:
+            shared = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
+        said = [folder / f"said{rank}" for rank in (0, 1)]
+        processes = [
+            start(folder, *words, output=path, environ={**shared, "LOCAL_RANK": str(rank)})
+            for rank, path in enumerate(said)
+        ]
+        for process in processes:
+            process.join(300)
+        printed = "".join(path.read_text() for path in said)
+        assert [process.exitcode for process in processes] == [0, 0], printed
+        return printed
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def typed_alone(folder):
+    """Runs the command as it is typed: it starts the second process by itself."""
 
     def run(*words):
         threads = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
@@ -82,9 +108,9 @@ def same(a, b):
 
 
 @pytest.fixture(scope="module")
-def vae(folder, run):
+def vae(folder, typed_alone):
     """What the two processes end with after training the VAE, and what was printed."""
-    printed = run("fit", "--config", "vae.yaml", *TWO)
+    printed = typed_alone("fit", "--config", "vae.yaml", *TWO)
     return ranks(folder), printed
 
 

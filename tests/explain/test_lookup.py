@@ -276,3 +276,24 @@ def test_two_tensors_of_one_layer(inplace):
     assert torch.equal(got[0], 2 * kept[:, 1::2])
     assert torch.equal(got[1], 2 * kept[:, ::2])
     assert torch.equal(run.output, (2 * kept[:, ::2] * kept[:, 1::2]).flatten(1))
+
+
+class Circle(nn.Module):
+    """Returns a mapping that holds itself."""
+
+    def forward(self, x):
+        output = {"map": x.relu()}
+        output["self"] = [output]
+        return output
+
+
+def test_a_container_that_holds_itself_is_read_and_not_copied():
+    output = Circle()(torch.ones(1))
+    assert list(floating(output)) == ["[map]"]
+    assert choose(output, "", "circle") is output["map"]
+    net = nn.Sequential(nn.Conv2d(1, 2, 1), Circle())
+    with (
+        pytest.raises(ValueError, match="do not hold themselves, got a dict that does; choose"),
+        watched(net, ["1"], torch.ones(1, 1, 3, 3)),
+    ):
+        pass

@@ -3,6 +3,7 @@
 import shlex
 import signal
 import threading
+import time
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from latentkit.cli import main
 from latentkit.store import atomic, undisturbed, write_all
 from tests.cli.killed import WORDS, compared, finish, write_configs
-from tests.hardening.commands import Command
+from tests.hardening.commands import LONGEST, Command
 from tests.hardening.faults import contents, hidden
 
 AGAIN = "latentkit: stopped; no file is half written; the same command starts again\n"
@@ -102,6 +103,26 @@ def test_a_stopped_verb_leaves_nothing(typed, place, monkeypatch, moment, number
     assert contents(place) == before
     assert not hidden(place)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("how", ["another error", "lost"])
+def test_an_interruption_that_compiled_code_swallows_still_stops(typed, place, monkeypatch, how):
+    class Leaving:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    def swallow(*_args, **_more):
+        if how == "lost":  # what a destructor raises goes nowhere
+            Leaving()
+            time.sleep(LONGEST)
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ValueError("could not determine the shape of an object") from None
+
+    monkeypatch.setattr("latentkit.store.load", swallow)
+    done = typed("sample", "vae.safetensors", "--count", "4")
+    assert (done.code, done.err, done.out) == (130, AGAIN, "")
 
 
 def interrupt_writing(path, content):

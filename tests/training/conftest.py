@@ -66,7 +66,7 @@ class Stop(pl.Callback):
         trainer.should_stop = int(module.iteration) == self.iterations
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make():
     """Build an objective by name, always with the same initial weights."""
 
@@ -77,12 +77,12 @@ def make():
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def few():
     return Few
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def trainer():
     """Build a silent trainer that keeps nothing unless it is told to."""
 

@@ -278,7 +278,9 @@ def test_other_exceptions_are_none_of_its_business(make, few, trainer, tmp_path)
     assert not (tmp_path / "runs/version_0/health.json").exists()
 
 
-@each
+@pytest.mark.parametrize(
+    "name", ["vae", *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES if n != "vae")]
+)
 def test_a_healthy_run_raises_no_alarm_with_the_defaults(make, watched, name):
     """The negative control of all of the above, past the grace and patience of the defaults."""
     settings = {"critic_steps": 1, "loss": "nonsaturating", "penalty": 1.0, "lr": 5e-4}

@@ -26,7 +26,7 @@ def run(trainer, tmp_path):
     return fit
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def events():
     """Reads a run's event file."""
 

@@ -3,6 +3,9 @@
 import io
 import json
 import re
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,8 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 from pytorch_lightning import LightningDataModule
+from pytorch_lightning.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
@@ -19,6 +24,7 @@ from latentkit.explain.pattern import pattern
 from latentkit.latent.interpolate import matched
 from latentkit.models.vae import VAE
 from latentkit.training import classifier
+from latentkit.training.base import Training
 from latentkit.training.quality import Quality
 from latentkit.training.vae import VAETraining
 from latentkit.views import atlases, tensorboard
@@ -32,7 +38,7 @@ from latentkit.views.tensorboard import Pictures, Walks, beside_originals, most_
 from tests.training.conftest import Stop
 
 NAMES = ["autoencoder", "vae", "gan", "clustergan"]
-each = pytest.mark.parametrize("name", NAMES)
+QUICK = {"limit_train_batches": 3, "limit_val_batches": 1}
 ENTRIES = {"unit 0", "unit 1", "unit 2", "unit 3", "pair 1", "pair 2"}
 ENCODERS = {"traversals", "interpolations", "directions", "reconstructions"}
 PICTURES = {
@@ -66,10 +72,45 @@ def same(a, b):
     return all(torch.equal(v, b[k]) for k, v in a.items())
 
 
-@each
-def test_every_promised_tag_is_there_with_sane_content(make, few, run, events, name):
-    folder = run(make(name), few(), *everything(), max_epochs=3, num_sanity_val_steps=1)
+@dataclass
+class Pictured:
+    """What a training with every panel left.
+
+    Attributes:
+        name: of the objective.
+        training: the objective, after it.
+        folder: of the run.
+        found: its event file.
+        said: on the console.
+        undisturbed: whether the global random state is what it was.
+    """
+
+    name: str
+    training: Training
+    folder: Path
+    found: EventAccumulator
+    said: str
+    undisturbed: bool
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def pictured(request, make, few, trainer, events, tmp_path_factory):
+    """One training of each objective: drawing takes long."""
+    place, training = tmp_path_factory.mktemp(request.param), make(request.param)
+    board = TensorBoardLogger(place, "runs", version=0, default_hp_metric=False)
+    quick = {**QUICK, "max_epochs": 3, "num_sanity_val_steps": 1}
+    before = torch.get_rng_state()
+    with redirect_stderr(io.StringIO()) as said:
+        trainer(logger=board, callbacks=everything(), **quick).fit(training, few())
+    undisturbed = torch.equal(torch.get_rng_state(), before)
+    folder = Path(board.log_dir)
     found = events(folder)
+    return Pictured(request.param, training, folder, found, said.getvalue(), undisturbed)
+
+
+def test_every_promised_tag_is_there_with_sane_content(pictured):
+    name, folder, found = pictured.name, pictured.folder, pictured.found
+    assert "nothing drawn" not in pictured.said
     assert set(found.Tags()["images"]) == PICTURES[name]
     for tag in PICTURES[name]:
         first, last = found.Images(tag)  # after 48 of 72 images, and at the end
@@ -92,9 +133,8 @@ def test_every_promised_tag_is_there_with_sane_content(make, few, run, events, n
     assert all(space in config for space in spaces)
 
 
-@each
-def test_entries_of_the_latent_tab(make, few, run, events, name):
-    found = events(run(make(name), few(), Atlases(every=48), max_epochs=3))
+def test_entries_of_the_latent_tab(pictured):
+    name, found = pictured.name, pictured.found
     entries = set(found.PluginTagToContent("latentkit"))
     assert {e.split()[0] for e in entries} == {"unit", "pair"}
     assert len(entries) == (5 if name == "clustergan" else 6)  # with three continuous units
@@ -117,21 +157,17 @@ def test_entries_of_the_latent_tab(make, few, run, events, name):
             assert re.fullmatch(r"retrieval \d\.\d\d on 8 images, chance 0\.20", note)
 
 
-@each
-def test_drawing_changes_nothing_in_the_training(make, few, run, trainer, name):
-    drawn, plain = make(name), make(name)
-    before = torch.get_rng_state()
-    run(drawn, few(), *everything(), max_epochs=3)
-    assert torch.equal(torch.get_rng_state(), before)
-    trainer(max_epochs=3, limit_train_batches=3, limit_val_batches=1).fit(plain, few())
-    assert same(drawn, plain)
-    assert drawn.training  # as the loop left it
+def test_drawing_changes_nothing_in_the_training(make, few, trainer, pictured):
+    plain = make(pictured.name)
+    trainer(max_epochs=3, **QUICK).fit(plain, few())
+    assert same(pictured.training, plain)
+    assert pictured.training.training  # as the loop left it
+    assert pictured.undisturbed
 
 
 @pytest.mark.parametrize(
     ("name", "precision"),
-    [(name, "bf16-mixed") for name in NAMES]
-    + [(name, kind) for name in ("autoencoder", "vae") for kind in ("64-true", "bf16-true")],
+    [*((name, "bf16-mixed") for name in NAMES), ("vae", "64-true"), ("vae", "bf16-true")],
 )
 def test_every_precision_is_drawn_and_measured(make, few, run, events, capsys, name, precision):
     quality = Quality(count=64)
@@ -357,9 +393,11 @@ def test_somebody_elses_data_are_drawn_and_not_disturbed(
     make, few, run, events, trainer, capsys, form
 ):
     drawn, plain = make("vae"), make("vae")
-    folder = run(drawn, Foreign(few, form), *everything(), max_epochs=2, num_sanity_val_steps=0)
-    quick = {"limit_train_batches": 3, "limit_val_batches": 1}
-    trainer(max_epochs=2, **quick).fit(plain, Foreign(few, form))
+    panels = everything()
+    if form is not FORMS["usual"]:  # these two see no labels, and take longest
+        panels = [p for p in panels if not isinstance(p, Walks | Atlases)]
+    folder = run(drawn, Foreign(few, form), *panels, max_epochs=2, num_sanity_val_steps=0)
+    trainer(max_epochs=2, **QUICK).fit(plain, Foreign(few, form))
     assert same(drawn, plain)
     assert "nothing drawn" not in capsys.readouterr().err
     assert {"samples", "reconstructions"} <= set(events(folder).Tags()["images"])
@@ -439,12 +477,6 @@ def test_a_picture_that_fails_does_not_end_the_training(make, few, run, capsys):
     assert panel.at == [3, 6]
     assert int(training.iteration) == 6
     assert "broken: nothing drawn at iteration 3: no such thing" in capsys.readouterr().err
-
-
-def test_nothing_else_was_left_undrawn(make, few, run, capsys):
-    for name in NAMES:
-        run(make(name), few(), *everything(), max_epochs=2)
-    assert "nothing drawn" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

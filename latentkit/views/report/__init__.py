@@ -119,6 +119,7 @@ def _drawn(
     )
     environment.policies["json.dumps_kwargs"] = {}  # the first of each menu is shown first
     drawn = {
+        "short": lambda value: f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}",
         "title": title,
         "runs": found,
         "explored": explored and _for_page(explored),
