@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 from docutils import nodes
+from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.ext import apidoc
+from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
 from latentkit import __version__ as release
@@ -75,7 +77,11 @@ def without_dead_links(app: Sphinx, page: nodes.document) -> None:
 def as_mathml(writer: HTML5Translator, node: nodes.Element) -> None:
     """Writes a formula in the browser's own language: the usual script comes from the network."""
     block = isinstance(node, nodes.math_block)
-    writer.body.append(tex2mathml(node.astext(), as_block=block))
+    text = re.sub(r"\\big\b", "", node.astext()).replace(r"\dots", r"\ldots")  # it knows neither
+    try:
+        writer.body.append(tex2mathml(text, as_block=block))
+    except MathError as error:
+        logging.getLogger(__name__).warning("formula: %s", error, location=node)
     raise nodes.SkipNode
 
 

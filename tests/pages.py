@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from latentkit.cli import main
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<kind>\w*)\n(?P<text>.*?)^(?P=indent)```$", re.M | re.S)
@@ -130,6 +132,8 @@ class Reader:
             return main(words[1:])
         if words[0] == "python" and words[1] != "-m":
             return _script(words[1:])
+        if words[:3] == ["python", "-m", "pytest"]:
+            return pytest.main(words[3:])  # a process of its own takes seconds to import torch
         assert words[0] == "python" or words[0] in _PROGRAMS, words
         program = sys.executable if words[0] == "python" else words[0]
         done = subprocess.run([program, *words[1:]], capture_output=True, text=True, check=False)

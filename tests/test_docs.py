@@ -12,6 +12,7 @@ import torch
 
 from latentkit import cli
 from latentkit.cli.parser import parser_of
+from latentkit.training import classifier
 from tests.cli.conftest import logs_on_stderr
 from tests.pages import Block, Reader, agrees, blocks_of, needs_of
 
@@ -44,7 +45,8 @@ def trained(tmp_path_factory):
     def runs_of(config):
         runs = folder / "checkpoints" / config
         if not runs.exists():
-            with contextlib.chdir(folder):
+            with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+                patch.setattr(classifier, "_STEPS", 2)  # what a page shows hangs on no distance
                 words = ["fit", "--config", str(ROOT / "configs" / f"{config}.yaml")]
                 assert cli.main([*words, "--trainer.max_epochs", "1"]) == 0
         return runs
