@@ -18,6 +18,7 @@ from latentkit.cli.generating import reconstruct, sample
 from latentkit.cli.parser import Common
 from latentkit.cli.progress import stage
 from latentkit.cli.sources import BATCH, Source, open_source, usable_device
+from latentkit.cli.stopping import asked_to_stop
 from latentkit.data.images import random_rows
 from latentkit.latent.cluster import Clustering, kmeans
 from latentkit.store import alone, versions, write_json
@@ -75,7 +76,9 @@ def tried(name: str, work: Callable[[], T], failed: list[str]) -> T | None:
     """
     try:
         return work()
-    except Exception as error:  # noqa: BLE001  (a model may be broken in any way)
+    except Exception as error:
+        if asked_to_stop():  # compiled code has made this error of a Ctrl-C
+            raise
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         failed.append(f"{name} could not be done: {kind}{error}")
         return None
