@@ -1,9 +1,10 @@
 """Finds the checkpoint that `--ckpt_path` means."""
 
 import re
+import sys
 from pathlib import Path
 
-from pytorch_lightning.utilities import rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_only
 
 from latentkit.store import CHECKPOINT_FILE, read_about
 from latentkit.training.resume import PREVIOUS_FILE
@@ -55,7 +56,8 @@ def _newest_in(run: Path) -> Path:
     except ValueError as damaged:
         if not older:
             raise
-        rank_zero_warn(f"{damaged}: going on from {older[0]}, the one before")
+        note = f"note: {damaged}: going on from {older[0]}, the one before"
+        rank_zero_only(print)(note, file=sys.stderr)
         return older[0]
     return newest
 
