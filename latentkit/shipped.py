@@ -12,7 +12,7 @@ def find_config(name: str) -> Path:
     Raises:
         ValueError: there is no such config; the names that exist are listed.
     """
-    found = _find("configs", name, ".yaml")
+    found = _find("configs", name.removesuffix(".yaml"), ".yaml")
     if found is None:
         names = ", ".join(config_names())
         raise ValueError(f"no config at {name}, and none of that name is shipped: {names}")
@@ -48,10 +48,11 @@ def model_names() -> list[str]:
 
 
 def _find(folder: str, name: str, ending: str) -> Path | None:
-    files = _shipped(folder, ending)
-    return next((path for path in files if name in {path.name, path.stem}), None)
+    return next((path for path in _shipped(folder, ending) if path.stem == name), None)
 
 
 def _shipped(folder: str, ending: str) -> list[Path]:
     package = Path(__file__).parent
-    return [p for place in (package, package.parent) for p in (place / folder).glob(f"*{ending}")]
+    checkout = package.parent  # not where the package is installed: others may have such a folder
+    places = [package, *([checkout] if (checkout / "pyproject.toml").is_file() else [])]
+    return [path for place in places for path in (place / folder).glob(f"*{ending}")]

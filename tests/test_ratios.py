@@ -1,8 +1,7 @@
 """Guards of speed: what must not grow slower, as ratios of processor time with wide bounds.
 
 Each is measured closely by a script in `benchmarks/`; here only a loss that everybody would feel
-fails. Both sides run in turn, and the least of the rounds' ratios counts: a busy machine can only
-add to it.
+fails. Both sides run in turn, and the least time of each counts: a busy machine can only add to it.
 """
 
 import importlib
@@ -48,9 +47,11 @@ def processor_time(run):
 
 
 def least(ours, theirs, rounds=5):
-    """The smallest ratio of the two sides' times, after one call of each to warm up."""
+    """The ratio of the two sides' least times, after one call of each to warm up."""
     ours(), theirs()
-    return min(processor_time(ours) / processor_time(theirs) for _ in range(rounds))
+    times = [(processor_time(ours), processor_time(theirs)) for _ in range(rounds)]
+    mine, others = map(min, zip(*times, strict=True))
+    return mine / others
 
 
 def child_time(code):

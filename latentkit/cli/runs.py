@@ -1,5 +1,6 @@
 """The folder of a training: a new one or the one that is resumed, and nobody else's meanwhile."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,8 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from latentkit.cli.checkpoints import saved
 from latentkit.cli.stopping import RunFailedError, Stopped, asked_to_stop
-from latentkit.store import alone, explained, reason, undisturbed
+from latentkit.store import alone, explained, reason, refused, undisturbed
+from latentkit.training.health import HEALTH_FILE
 from latentkit.training.run import folder_of
 from latentkit.training.watch import events_kept
 
@@ -21,7 +23,8 @@ from latentkit.training.watch import events_kept
 def own_folder(trainer: pl.Trainer) -> Iterator[None]:
     """Gives a training a folder that no other one writes into.
 
-    A new folder in which the training left no checkpoint is removed: nothing goes on from it.
+    A new folder in which the training left neither a checkpoint nor an alarm is removed: nothing
+    goes on from it, and there is nothing to learn from it.
 
     Raises:
         ValueError: another training is at work in it.
@@ -46,7 +49,7 @@ def own_folder(trainer: pl.Trainer) -> Iterator[None]:
             with told(folder):
                 yield
         except BaseException:
-            if new and not any(folder.glob("*.ckpt")):
+            if new and not any(folder.glob("*.ckpt")) and not (folder / HEALTH_FILE).exists():
                 with undisturbed():
                     shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -56,6 +59,8 @@ def _claim(logger: Any) -> bool:  # noqa: ANN401  (any of Lightning's)
     """Makes the folder of a new run; of two that begin at once each gets its own."""
     if not isinstance(logger, TensorBoardLogger) or logger._version is not None:
         return False
+    # Lightning opens the expanded name, and looks for the next version at the other one.
+    logger._root_dir = os.path.expandvars(Path(logger._root_dir).expanduser())
     while True:
         version = logger._get_next_version()  # what `logger.version` would be
         folder = Path(logger.root_dir) / f"version_{version}"
@@ -99,6 +104,8 @@ def _code_of(end: BaseException) -> int | None:
 def _said(error: OSError, folder: Path | None) -> str:
     """The sentence for what could not be written; of anything else, what the error says."""
     if error.errno is None or folder is None:
+        return str(error)
+    if error.filename is None and not refused(error):  # no more handles, no memory, no network
         return str(error)
     path = Path(str(error.filename or folder)).absolute()
     inside = path.is_relative_to(folder.absolute())

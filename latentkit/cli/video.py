@@ -6,8 +6,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from latentkit.store import atomic
-
 
 def check_video() -> None:
     """Raises a ValueError unless .mp4 files can be written."""
@@ -28,7 +26,7 @@ def write_video(frames: list[Tensor], path: Path, seconds: float = 0.1) -> None:
     import av
 
     height, width = (size // 2 * 2 for size in frames[0].shape[1:])
-    with atomic(path) as temporary, av.open(str(temporary), "w", format="mp4") as file:
+    with av.open(str(path), "w", format="mp4") as file:
         stream = file.add_stream("libx264", rate=round(1 / seconds))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for frame in frames:

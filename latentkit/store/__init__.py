@@ -1,7 +1,15 @@
 """Portable model files and directions: save, load, fingerprint, atomic writing."""
 
 from latentkit.store.directions import Directions, load_directions, save_directions
-from latentkit.store.files import atomic, explained, json_text, reason, write_all, write_json
+from latentkit.store.files import (
+    atomic,
+    explained,
+    json_text,
+    reason,
+    refused,
+    write_all,
+    write_json,
+)
 from latentkit.store.identity import fingerprint
 from latentkit.store.models import (
     CHECKPOINT_FILE,
@@ -30,6 +38,7 @@ __all__ = [
     "load_directions",
     "read_about",
     "reason",
+    "refused",
     "save",
     "save_directions",
     "undisturbed",

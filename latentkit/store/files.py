@@ -4,7 +4,8 @@ import errno
 import json
 import math
 import os
-import tempfile
+import secrets
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -76,10 +77,8 @@ def _temporary(path: Path) -> Iterator[Path]:
     try:
         with undisturbed():
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(path.suffix, f".{path.stem}-", path.parent)
-            os.close(handle)
-            made.append(Path(name))
-            _open_to_others(made[0])
+            made.append(path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}"))
+            os.close(os.open(made[0], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield made[0]
     finally:
         with undisturbed():
@@ -87,35 +86,45 @@ def _temporary(path: Path) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
-def _open_to_others(path: Path) -> None:
-    """Gives a private file the permissions that any new one has."""
-    mask = os.umask(0)  # there is no way to ask without setting it
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)
-
-
 def _publish(written: Mapping[Path, Path]) -> None:
-    """Renames all files to their final names, or puts back those that were there before."""
+    """Renames all files to their final names, or puts back those that were there before.
+
+    But for the last one, a name never stands for nothing: a reader, and whoever comes after a kill,
+    finds the old file or the new one.
+    """
+    last = list(written)[-1]
     before: dict[Path, Path] = {}
     done: list[Path] = []
     try:
-        for path in reversed(list(written)):
-            if path.is_file():
-                aside = written[path].with_name(f"{written[path].name}.before")
-                path.replace(aside)
-                before[path] = aside
+        for path in filter(Path.is_file, reversed(list(written))):
+            before[path] = written[path].with_name(f"{written[path].name}.before")
+            (Path.replace if path == last else _second_name)(path, before[path])
         for path, temporary in written.items():
             temporary.replace(path)
             done.append(path)
     except OSError:
-        for path in done:
-            path.unlink()
-        for path, aside in before.items():
-            aside.replace(path)
+        _restore(before, done)
         raise
     for aside in before.values():
         with suppress(OSError):  # the new files are there: this is no failure any more
             aside.unlink()
+
+
+def _restore(before: Mapping[Path, Path], done: list[Path]) -> None:
+    """Puts back what was there before the first of the names was taken."""
+    for path in done:
+        if path not in before:
+            path.unlink()
+    for path, aside in before.items():
+        if aside.exists():
+            aside.replace(path)
+
+
+def _second_name(path: Path, name: Path) -> None:
+    try:
+        name.hardlink_to(path)
+    except OSError:  # a file system without
+        shutil.copy2(path, name)
 
 
 @contextmanager
@@ -139,6 +148,11 @@ def reason(error: OSError) -> str:
     if error.errno in _NO_FOLDER:
         return f"{said}; a file is where a folder must be: move it, or choose another place"
     return said
+
+
+def refused(error: OSError) -> bool:
+    """Whether a disk is full or a place may not be written to."""
+    return error.errno in _FULL | _CLOSED
 
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:

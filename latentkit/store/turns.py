@@ -14,6 +14,8 @@ try:
 except ImportError:  # not on Windows, where nothing keeps two commands apart
     fcntl = None  # type: ignore[assignment]
 
+_LOCKLESS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
+"""What file systems without locks answer."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -98,6 +100,9 @@ def _open_locked(path: Path) -> int | None:
             return None
         except FileNotFoundError:
             pass
+        except OSError:
+            os.close(handle)
+            raise
         os.close(handle)  # the one before us has just removed it
 
 
@@ -107,5 +112,5 @@ def _take(handle: int, how: int) -> None:
     except BlockingIOError:
         raise
     except OSError as error:
-        if error.errno not in {errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL}:
+        if error.errno not in _LOCKLESS:
             raise

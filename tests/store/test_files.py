@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 import stat
@@ -5,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from latentkit.store import atomic, write_json
+from latentkit.store import atomic, write_all, write_json
 
 
 def names(folder):
@@ -75,3 +76,32 @@ def test_json_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", {"a": object()})
     assert names(tmp_path) == []
+
+
+def test_of_files_that_belong_together_only_the_last_is_ever_missing(tmp_path, monkeypatch):
+    first, last = tmp_path / "model.bin", tmp_path / "about.json"
+    write_all({first: lambda path: path.write_text("old"), last: lambda path: path.touch()})
+    seen, replace = [], Path.replace
+
+    def watched(self, target):
+        seen.append((first.read_text(), last.exists()))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    write_all({first: lambda path: path.write_text("new"), last: lambda path: path.touch()})
+    assert seen == [("old", True), ("old", False), ("new", False)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["about.json", "model.bin"]
+
+
+def test_a_file_system_without_second_names_gets_copies(tmp_path, monkeypatch):
+    def refuse(self, target):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    path, told = tmp_path / "a", tmp_path / "b"
+    for text in ("old", "new"):
+        write_all(
+            {path: lambda new, text=text: new.write_text(text), told: lambda new: new.touch()}
+        )
+    assert path.read_text() == "new"
+    assert len(list(tmp_path.iterdir())) == 2
