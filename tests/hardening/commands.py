@@ -36,7 +36,10 @@ def _main(folder, words, limit):
         import resource
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    Path(f"{folder}.begun").touch()
     code = main(list(words))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -64,7 +67,11 @@ class Command:
         self.folder = Path(folder)
         words = tuple(str(word) for word in words)
         self.process = context.Process(target=_main, args=(str(folder), words, limit))
+        begun = Path(f"{self.folder}.begun")
+        begun.unlink(missing_ok=True)
         self.process.start()
+        self.wait_for(begun.exists)
+        begun.unlink()
 
     def signal(self, number=signal.SIGINT):
         """Sends a signal if it still runs."""
