@@ -116,7 +116,9 @@ def _restore(before: Mapping[Path, Path], done: list[Path]) -> None:
         if path not in before:
             path.unlink()
     for path, aside in before.items():
-        if aside.exists():
+        if path.exists() and aside.exists() and aside.samefile(path):
+            aside.unlink()  # not replaced yet; to rename one name to the other does nothing
+        elif aside.exists():
             aside.replace(path)
 
 
