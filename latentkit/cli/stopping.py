@@ -84,11 +84,20 @@ def _again(before: Callable[[Any], object]) -> Callable[[Any], None]:
 
     def hook(lost: Any) -> None:  # noqa: ANN401
         if isinstance(lost.exc_value, Stopped):
-            threading.Timer(0.01, _thread.interrupt_main).start()  # now would be within the hook
+            threading.Timer(0.01, _interrupt).start()  # now would be within the hook
         else:
             before(lost)
 
     return hook
+
+
+def _interrupt() -> None:
+    """Stops the main thread, also where it waits for something."""
+    main = threading.main_thread().ident
+    if main is None or not hasattr(signal, "pthread_kill"):  # Windows: once the wait is over
+        _thread.interrupt_main()
+    else:
+        signal.pthread_kill(main, signal.SIGINT)
 
 
 def asked_to_stop() -> bool:

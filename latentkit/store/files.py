@@ -98,7 +98,7 @@ def _publish(written: Mapping[Path, Path]) -> None:
     try:
         for path in filter(Path.is_file, reversed(list(written))):
             before[path] = written[path].with_name(f"{written[path].name}.before")
-            (Path.replace if path == last else _second_name)(path, before[path])
+            _keep(path, before[path], under_both=path != last)
         for path, temporary in written.items():
             temporary.replace(path)
             done.append(path)
@@ -122,11 +122,15 @@ def _restore(before: Mapping[Path, Path], done: list[Path]) -> None:
             aside.replace(path)
 
 
-def _second_name(path: Path, name: Path) -> None:
+def _keep(path: Path, aside: Path, under_both: bool) -> None:
+    """Gives a file another name, or a second one."""
+    if not under_both:
+        path.replace(aside)
+        return
     try:
-        name.hardlink_to(path)
+        aside.hardlink_to(path)
     except OSError:  # a file system without
-        shutil.copy2(path, name)
+        shutil.copy2(path, aside)
 
 
 @contextmanager
