@@ -10,7 +10,16 @@ fit => fit needs --config FILE
 fit --config none.yaml => vae_digits.yaml
 fit --config=none.yaml => vae_digits.yaml
 fit --config no_run => no_run
-fit --config broken_fit.yaml => Problems parsing config
+fit --config broken_fit.yaml => broken_fit.yaml is no YAML
+fit --config number_fit.yaml => expected a config with keys such as model and data
+fit --config class_3.yaml => expected class_path to be module.Class in class_3.yaml, model
+fit --config arguments_3.yaml => expected init_args to be a mapping in arguments_3.yaml, data
+fit --config key_none.yaml => expected names for keys in key_none.yaml
+fit --config bomb_fit.yaml => expected at most 100,000 values, aliases written out
+fit --config latin.yaml => latin.yaml is no YAML: expected text in UTF-8
+fit --config huge.yaml => this needs more memory than there is
+fit --config overflow.yaml => too large: choose a smaller number
+FIT --ckpt_path number.ckpt => expected tensors for weights
 fit --config typo.yaml => 'latent_dims' is not accepted
 fit --config top_typo.yaml => 'trainer.max_epoch'
 fit --config wrong_type.yaml => latent_dim
