@@ -255,7 +255,7 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         for target, origin in content["weights"]:  # later win: averaged weights over raw ones
             names = [k for k in state if k.startswith(origin)]
             chosen |= {target + k[len(origin) :]: state[k] for k in names}
-        if not all(isinstance(value, Tensor) for value in chosen.values()):
+        if not (isinstance(state, dict) and all(isinstance(v, Tensor) for v in chosen.values())):
             raise TypeError("expected tensors for weights")  # noqa: TRY301
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is damaged: {error!r}") from error

@@ -130,20 +130,7 @@ def write_models(folder):
     (folder / "garbage.ckpt").write_bytes(b"not a checkpoint")
     torch.save({"state_dict": Evil()}, folder / "evil.ckpt")
     torch.save({"state_dict": {}}, folder / "other.ckpt")
-    described = {"class_path": "latentkit.models.vae.VAE", "init_args": {}, "weights": [["", ""]]}
-    torch.save({"state_dict": {"a": 3}, "latentkit": described}, folder / "number.ckpt")
-    claims = {"class_path": "latentkit.models.vae.VAE"}
-    claims["init_args"] = {"shape": [1, 16, 16], "latent_dim": 10**9}
-    weights = {"weight": torch.zeros(2)}
-    save_file(weights, folder / "claims.safetensors", {"latentkit": json.dumps(claims)})
-    claims["init_args"] = {"shape": {"a": 1}}
-    save_file(weights, folder / "shapeless.safetensors", {"latentkit": json.dumps(claims)})
-    save_file(weights, folder / "nested.safetensors", {"latentkit": "[" * 50_000})
-    rest = {"names": [3, 4], "method": "pca", "fingerprint": "0"}
-    told = {"latentkit.directions": json.dumps(rest)}
-    save_file({"vectors": torch.eye(2)}, folder / "nameless.safetensors", told)
-    told = {"latentkit.directions": json.dumps({**rest, "names": ["a", "b"]})}
-    save_file({"vectors": torch.full((2, 6), torch.nan)}, folder / "nan.safetensors", told)
+    write_claims(folder)
     (folder / "no_run").mkdir()
     (folder / "factories.py").write_text(FACTORIES)
     small = Autoencoder((1, 8, 8), 2, 2, 4)
@@ -164,6 +151,28 @@ def write_endpoints(folder):
     np.save(folder / "ones14.npy", np.ones(14, np.float32))
     np.save(folder / "nan.npy", np.full(6, np.nan, np.float32))
     np.save(folder / "scalar.npy", np.float32(1))
+
+
+def write_claims(folder):
+    """Files that say of themselves what is not so."""
+    described = {"class_path": "latentkit.models.vae.VAE", "init_args": {}, "weights": [["", ""]]}
+    torch.save({"state_dict": {"a": 3}, "latentkit": described}, folder / "number.ckpt")
+    torch.save(
+        {"state_dict": "x", "latentkit": {**described, "weights": [["a", "b"]]}},
+        folder / "text.ckpt",
+    )
+    claims = {"class_path": "latentkit.models.vae.VAE"}
+    claims["init_args"] = {"shape": [1, 16, 16], "latent_dim": 10**9}
+    weights = {"weight": torch.zeros(2)}
+    save_file(weights, folder / "claims.safetensors", {"latentkit": json.dumps(claims)})
+    claims["init_args"] = {"shape": {"a": 1}}
+    save_file(weights, folder / "shapeless.safetensors", {"latentkit": json.dumps(claims)})
+    save_file(weights, folder / "nested.safetensors", {"latentkit": "[" * 50_000})
+    rest = {"names": [3, 4], "method": "pca", "fingerprint": "0"}
+    told = {"latentkit.directions": json.dumps(rest)}
+    save_file({"vectors": torch.eye(2)}, folder / "nameless.safetensors", told)
+    told = {"latentkit.directions": json.dumps({**rest, "names": ["a", "b"]})}
+    save_file({"vectors": torch.full((2, 6), torch.nan)}, folder / "nan.safetensors", told)
 
 
 def png_of(width, height):

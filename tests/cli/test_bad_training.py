@@ -19,6 +19,7 @@ fit --config bomb_fit.yaml => expected at most 100,000 values, aliases written o
 fit --config latin.yaml => latin.yaml is no YAML: expected text in UTF-8
 fit --config huge.yaml => this needs more memory than there is
 fit --config overflow.yaml => too large: choose a smaller number
+FIT --ckpt_path text.ckpt => expected tensors for weights
 FIT --ckpt_path number.ckpt => expected tensors for weights
 fit --config typo.yaml => 'latent_dims' is not accepted
 fit --config top_typo.yaml => 'trainer.max_epoch'
