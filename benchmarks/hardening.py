@@ -107,7 +107,7 @@ def main() -> None:
             "configs": [
                 (training_cases(), trainings),
                 (data_cases(), datas),
-                *[(command_cases(), (chosen.configs - trainings - datas) // 3)] * 3,
+                *[(command_cases(), (chosen.configs - trainings - datas) // 2)] * 2,
             ],
         }
         about = {"machine": machine(), "wanted": vars(chosen)}

@@ -59,8 +59,10 @@ def check_yaml(text: str) -> None:
 
 
 def check_words(args: Iterable[str]) -> None:
-    """Refuses words of a command line that, read as YAML, are such a text."""
+    """Refuses words of a command line that are no text, or, read as YAML, one of those."""
     for word in args:
+        if any("\udc80" <= letter <= "\udcff" for letter in word):  # bytes that are no UTF-8
+            raise ValueError(f"expected text in UTF-8, got {word!r}: rename the file")
         value = word.partition("=")[2] if word.startswith("--") else word
         if {"[", "{", "*"} & set(value):
             with suppress(yaml.YAMLError):  # it is a name, or told by whoever wants YAML

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.cli.mistakes import check_mistake, read_table
 
@@ -313,3 +314,15 @@ def test_a_device_that_is_not_there(typed):
     done = typed("sample", "vae.safetensors", "--device", "cuda")
     assert done.code == 2
     assert "cannot use --device cuda" in done.err
+
+
+def test_a_name_that_is_no_text_is_refused_before_the_work(typed, place):
+    done = typed("encode", "vae.safetensors", "--out", "\udcff.npz")
+    assert (done.code, list(place.glob("*.npz"))) == (2, [place / "small.npz"])
+    assert "expected text in UTF-8" in done.err
+
+
+def test_a_high_sheet_is_not_enlarged(ok, place):
+    ok("sample", "vae.safetensors", "--count", "1000", "--columns", "2", "--out", "high.png")
+    with Image.open(place / "high.png") as sheet:
+        assert sheet.width < 60
