@@ -5,11 +5,9 @@ code 2 and one sentence; set LATENTKIT_TRACEBACK=1 to see where it was found.
 """
 
 import os
-import re
 import signal
 import sys
 import warnings
-from argparse import ArgumentError
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -28,6 +26,8 @@ from latentkit.cli import (
 )
 from latentkit.cli.parser import Verb, call, parser_of
 from latentkit.cli.stopping import go_on, stoppable, stopped
+from latentkit.cli.words import is_mistake, plain
+from latentkit.cli.yamls import check_calls, check_words, read_yaml
 
 _TRAINING = {
     "fit": "Train a model from a config.",
@@ -75,10 +75,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"latentkit: {text}", file=sys.stderr)
         return code
     except Exception as error:
-        if os.environ.get("LATENTKIT_TRACEBACK") or not _is_mistake(error):
+        if os.environ.get("LATENTKIT_TRACEBACK") or not is_mistake(error):
             raise
         then = go_on(error, args)
-        text = _plain(_said(error)) + (f"; then {then}" if then else "")
+        text = plain(error) + (f"; then {then}" if then else "")
         print(f"latentkit: error: {text}", file=sys.stderr)
         return 2
     return 0
@@ -101,6 +101,7 @@ def run_command(args: list[str]) -> None:
     elif {"-h", "--help"} & set(args):
         parser_of(_VERBS[args[0]], args[0]).print_help()
     else:
+        check_words(args)
         with stoppable(signal.SIGTERM):  # Lightning has its own way with it
             call(_VERBS[args[0]], args[0], args[1:])
 
@@ -109,7 +110,7 @@ def _unknown(command: str) -> str:
     names = [*_TRAINING, *_VERBS]
     near = get_close_matches(command, names, 1)
     meant = f"; did you mean {near[0]}?" if near else ""
-    return f"unknown command {command!r}: expected one of {', '.join(names)}{meant}"
+    return f"unknown command {command!r:.80}: expected one of {', '.join(names)}{meant}"
 
 
 def _train(args: list[str]) -> None:
@@ -132,40 +133,27 @@ def _with_shipped_config(args: list[str]) -> list[str]:
         )
     args = [piece for arg in args for piece in _split_option(arg)]
     for i, arg in enumerate(args[:-1]):
-        if arg in {"--config", "-c"} and not Path(args[i + 1]).exists():
-            args[i + 1] = str(find_config(args[i + 1]))
+        if arg in {"--config", "-c"}:
+            if not Path(args[i + 1]).exists():
+                args[i + 1] = str(find_config(args[i + 1]))
+            _check_config(Path(args[i + 1]))
+    check_words(args)
     return args
+
+
+def _check_config(path: Path) -> None:
+    """Refuses, in our words, what the parser would refuse in its own, or choke on."""
+    content = read_yaml(path) if path.is_file() else {}
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise ValueError(
+            f"expected a config with keys such as model and data in {path}, got {kind}"
+        )
+    check_calls(content, str(path))
 
 
 def _split_option(arg: str) -> list[str]:
     return arg.split("=", 1) if arg.startswith("--config=") else [arg]
-
-
-def _is_mistake(error: Exception) -> bool:
-    """Whether the error is of a kind that this package and the parsers raise for wrong input."""
-    from_lightning = type(error).__name__ == "MisconfigurationException"
-    return from_lightning or isinstance(error, ValueError | TypeError | OSError | ArgumentError)
-
-
-def _said(error: Exception) -> str:
-    if not isinstance(error, OSError) or error.strerror is None:
-        return str(error)
-    from latentkit.store import reason
-
-    return f"{error.filename or 'output'}: {reason(error)}"
-
-
-def _plain(message: str) -> str:
-    """One line; of jsonargparse's unions only what each subtype wanted."""
-    line = " ".join(message.split())
-    line = re.sub(r"Does not validate against any of the Union .*? Errors: - ", "", line)
-    line = re.sub(r" - Expected a <class 'NoneType'>", "", line)
-    line = re.sub(
-        r"Given value type: .*?Given value: NestedArg\(key='(.*?)', val=(.*?)\)", r"(\1 = \2)", line
-    )
-    line = re.sub(r"Given value type: <class '.*?'> Given value:", "but got", line)
-    line = re.sub(r" but got \{.*$", "", line)  # a whole section of the config
-    return re.sub(r"<class '(.*?)'>", r"\1", line)
 
 
 def _help() -> str:

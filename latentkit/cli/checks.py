@@ -58,6 +58,8 @@ def check_checkpoint(path: str, training: Training) -> None:
     """Refuses a checkpoint of another model, and says what differs."""
     read_about(path)  # a ValueError for a file that is damaged or no checkpoint of ours
     found = torch.load(path, map_location="cpu", weights_only=True)
+    if not all(isinstance(value, torch.Tensor) for value in found["state_dict"].values()):
+        raise ValueError(f"{path} is damaged: expected tensors for weights")
     before, now = _named(found["latentkit"]), _named({**describe(training.model)})
     before["objective"] = found["latentkit"]["about"].get("objective")
     now["objective"] = f"{type(training).__module__}.{type(training).__qualname__}"

@@ -1,11 +1,10 @@
 """Endpoints and image groups named on the command line, turned into latents and images."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from latentkit.cli.sources import Source
@@ -112,7 +111,7 @@ def read_latent(path: Path) -> Tensor:
     """
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # each kind of damage raises a different type
         raise ValueError(f"{path} is no array of numbers: write it with numpy.save") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.ndim == 0:
         raise ValueError(f"expected one latent of real numbers, *Z or (1, *Z), in {path}")
@@ -149,6 +148,6 @@ def read_image(path: Path, source: Source) -> Tensor:
     try:
         with Image.open(path) as file:
             pixels = torch.from_numpy(np.array(file.convert("RGBA"))).movedim(-1, 0)[None]
-    except (UnidentifiedImageError, OSError) as error:
+    except Exception as error:  # each kind of damage raises a different type
         raise ValueError(f"{path} is no readable image: {error}") from error
     return unit(resize(to_channels(pixels, shape[0]), shape[-1]))

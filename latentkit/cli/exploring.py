@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
@@ -21,7 +20,7 @@ from latentkit.cli.sources import BATCH, Source, open_source, usable_device
 from latentkit.cli.stopping import asked_to_stop
 from latentkit.data.images import random_rows
 from latentkit.latent.cluster import Clustering, kmeans
-from latentkit.store import alone, versions, write_json
+from latentkit.store import alone, read_json, versions, write_json
 from latentkit.views.report.latent_map import MOST_POINTS, LatentMap, latent_map
 
 T = TypeVar("T")
@@ -143,7 +142,7 @@ def _forget(place: Path) -> None:
 def _content(path: Path) -> dict[str, Any]:
     """Of a JSON file; nothing of one that is missing or damaged."""
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

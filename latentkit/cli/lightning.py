@@ -161,9 +161,21 @@ class TrainingCLI(LightningCLI):
                 self._get(self.config_init, "quality").check(self.datamodule)
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Runs it; a training has its run folder to itself."""
-        with own_folder(self.trainer) if subcommand == "fit" else told():
-            super()._run_subcommand(subcommand)
+        """Runs it; a training has its run folder to itself.
+
+        A checkpoint that cannot be gone on from is the user's to replace.
+        """
+        try:
+            with own_folder(self.trainer) if subcommand == "fit" else told():
+                super()._run_subcommand(subcommand)
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            restoring = self.trainer._checkpoint_connector._loaded_checkpoint  # empty once done
+            if not restoring:
+                raise
+            path = self.config[subcommand].ckpt_path
+            raise ValueError(
+                f"{path} is damaged: it holds no state that a run goes on from ({error!r})"
+            ) from error
 
     def before_fit(self) -> None:
         """Points the checkpoints at the run folder."""

@@ -5,7 +5,7 @@ from typing import get_args
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from latentkit.latent.activations import Region, region_mask
@@ -36,6 +36,6 @@ def read_region(name: str, shape: tuple[int, ...]) -> Tensor:
     try:
         with Image.open(path) as file:
             grey = file.convert("L").resize((shape[2], shape[1]), Image.Resampling.BOX)
-    except (UnidentifiedImageError, OSError) as error:
+    except Exception as error:  # each kind of damage raises a different type
         raise ValueError(f"{path} is no readable image: {error}") from error
     return torch.from_numpy(np.array(grey) > 127).float()[None]

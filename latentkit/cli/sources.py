@@ -1,21 +1,16 @@
 """What the user names on the command line, turned into models, data and latents."""
 
-import copy
-import importlib
 import sys
-import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
 from latentkit import store
+from latentkit.cli.datasets import open_data
 from latentkit.cli.parser import Common, Split
 from latentkit.cli.progress import watched
 from latentkit.data.images import random_rows
@@ -23,6 +18,7 @@ from latentkit.data.images import random_rows
 if TYPE_CHECKING:  # Lightning: a second that verbs without data do not need
     from latentkit.data.base import ImageData
 
+_MOST = 10_000_000  # of anything counted: more is a slip, which would run for weeks
 BATCH = 256  # images or latents in one call of a network
 _PRIOR = ": an object with sample(n, generator=...), such as latentkit.priors.Gaussian(D)"
 _BEYOND = 0.1  # how far outside of [0, 1] values are told: rounding and ringing are not
@@ -68,8 +64,8 @@ class Source:
             )
         from latentkit.data.mnist5k import MNIST5k
 
-        trained = (self.about.get("data") or {}).get("init_args", {}).get("dataset", "")
-        if isinstance(data, MNIST5k) and str(trained).endswith(".MNIST"):
+        of_mnist = "torchvision.datasets.MNIST" in str(self.about.get("data"))
+        if isinstance(data, MNIST5k) and of_mnist:
             raise ValueError(
                 f"{self.name} was trained on MNIST's train set, which holds all images of MNIST5k: "
                 "nothing measured on them would be held out; use its own data"
@@ -80,6 +76,12 @@ class Source:
     def image_shape(self) -> tuple[int, ...] | None:
         """(C, *S) the model works on; None if it does not say."""
         shape = getattr(self.model, "shape", None) or self.about.get("input_shape")
+        if shape and not (
+            isinstance(shape, Sequence) and all(isinstance(n, int) and n > 0 for n in shape)
+        ):
+            raise ValueError(
+                f"{self.name} is damaged: expected a shape of images, got {shape!r:.60}"
+            )
         return tuple(shape) if shape else None
 
     @property
@@ -155,7 +157,7 @@ class Source:
         """Directions from a file; a ValueError if they are of another model or space."""
         found = store.load_directions(path)
         found.check(self.fingerprint)
-        return found
+        return replace(found, vectors=found.vectors.float())  # as latents are
 
     def images(self, split: Split, limit: int | None = None) -> tuple[Tensor, Tensor]:
         """The first images (N, C, *S) of a split and their labels (N,)."""
@@ -209,86 +211,11 @@ def usable_device(common: Common) -> torch.device:
     return device
 
 
-def open_data(
-    spec: str | None, about: Mapping[str, Any], shape: tuple[int, ...] | None = None
-) -> "ImageData":
-    """Builds a data set.
-
-    Args:
-        spec: a YAML with a data module, a folder of images, an `.npz` or `.npy`; None for the data
-            the model was trained on.
-        about: what the model's file says of its origin.
-        shape: (C, *S) that a folder's images are brought to.
-    """
-    if spec is None:
-        if "data" not in about:
-            raise ValueError("the model does not say what data it was trained on: give --data")
-        return _build_data(about["data"], own=True)
-    path = Path(spec)
-    if not path.exists():
-        raise ValueError(f"no data at {spec}: expected a YAML, a folder of images or an .npz")
-    fit = {} if shape is None else {"size": shape[-1], "channels": shape[0]}
-    if path.is_dir():
-        kind = "latentkit.data.folder.Images"
-        return _build_data({"class_path": kind, "init_args": {"root": spec, **fit}}, own=True)
-    if path.suffix in {".npz", ".npy"}:
-        arguments = {"path": spec, **fit, **_labels_key(path)}
-        kind = "latentkit.data.arrays.Arrays"
-        return _build_data({"class_path": kind, "init_args": arguments}, own=True)
-    return _build_data(_read_yaml(path), own=False)
-
-
-def _labels_key(path: Path) -> dict[str, str]:
-    """Uses the labels that `latentkit encode` and `augment` write, where they are."""
-    if path.suffix != ".npz":
-        return {}
-    try:
-        with np.load(path) as file:
-            return {"labels": "y"} if "y" in file.files else {}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"expected an .npz of plain arrays, got {path}, which cannot be read: write it with "
-            "numpy.savez"
-        ) from error
-
-
-def _read_yaml(path: Path) -> Mapping[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
-    found = content.get("data", content) if isinstance(content, dict) else None
-    if not isinstance(found, dict) or "class_path" not in found:
-        raise ValueError(f"expected a data module (class_path, init_args) in {path}")
-    return found
-
-
-def _build_data(config: Mapping[str, Any], *, own: bool) -> "ImageData":
-    """Builds a data module; `own` refuses classes that are not latentkit's."""
-    from latentkit.data.base import ImageData
-
-    path = str(config["class_path"])
-    module, _, name = path.rpartition(".")
-    if not module:
-        raise ValueError(f"expected class_path to be module.Class, got {path}")
-    if own and not module.startswith("latentkit.data."):
-        raise ValueError(f"the model's file names foreign data, {path}: give --data")
-    try:
-        kind = getattr(importlib.import_module(module), name)
-        data = kind(**copy.deepcopy(dict(config.get("init_args") or {})))
-    except (ImportError, AttributeError, TypeError) as error:
-        raise ValueError(f"cannot build the data module {path}: {error}") from error
-    if not isinstance(data, ImageData):
-        raise ValueError(f"expected {path} to be an ImageData, got {type(data).__name__}")
-    try:
-        data.setup()
-    except RuntimeError as error:  # a value that only the reading of the images finds wrong
-        raise ValueError(f"cannot read the data of {path}: {error}") from error
-    return data
-
-
 def at_least(least: int, **numbers: int | None) -> None:
-    """Raises a ValueError, with the option's name, for a number that is too small."""
+    """Raises a ValueError, with the option's name, for a number that is too small or beyond use."""
     for name, value in numbers.items():
+        option = f"--{name.replace('_', '-')}"
         if value is not None and value < least:
-            raise ValueError(f"expected --{name.replace('_', '-')} of {least} or more, got {value}")
+            raise ValueError(f"expected {option} of {least} or more, got {value}")
+        if value is not None and value > _MOST:
+            raise ValueError(f"expected {option} of {_MOST:,} or less, got {value}")

@@ -1,7 +1,5 @@
 """Images from a NumPy file: `.npz` or `.npy`."""
 
-import zipfile
-import zlib
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -18,7 +16,6 @@ from latentkit.data.splits import cut, tenth, without_copies
 
 Layout: TypeAlias = Literal["NHW", "NHWC", "NCHW"]
 _CHANNELS = (1, 3, 4)
-_UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 _CHECKED = 4096  # images whose range is looked at in one go
 
 
@@ -86,9 +83,10 @@ class Arrays(ImageData):
         try:
             with np.load(self.path, allow_pickle=False) as file:
                 found = file["name"] if "name" in file.files else none
-        except _UNREADABLE:  # names are an extra: without them the images can still be used
+        except Exception:  # noqa: BLE001  (as below; the images can be used without names)
             return none
-        return np.asarray(found) if found.shape == (n,) and found.dtype.kind == "U" else none
+        known = isinstance(found, np.ndarray) and found.shape == (n,) and found.dtype.kind == "U"
+        return found if known else none
 
     def _labels(self, n: int) -> tuple[tuple[str, ...], Tensor]:
         """Class names and labels (n,)."""
@@ -116,7 +114,7 @@ class Arrays(ImageData):
                 if key in found.files:
                     return np.asarray(found[key])
                 others = ", ".join(found.files)
-        except _UNREADABLE as error:
+        except Exception as error:  # each kind of damage raises a different type
             raise ValueError(
                 f"expected a file of plain NumPy arrays, got {path}, which cannot be read:"
                 " write it with numpy.save or numpy.savez, without objects"

@@ -13,7 +13,6 @@ from latentkit.data.images import ImageSet, TensorImages
 from latentkit.data.pixels import unit
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif"})
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
 def decode(path: Path, size: int, channels: int) -> Tensor:
@@ -36,7 +35,7 @@ def decode(path: Path, size: int, channels: int) -> Tensor:
     try:
         with Image.open(path) as file:
             picture = _plain(ImageOps.exif_transpose(file), "L" if channels == 1 else "RGB")
-    except _UNREADABLE as error:
+    except Exception as error:  # each kind of damage raises a different type
         raise ValueError(
             f"expected a readable image, got {path} ({error}): replace or remove it"
         ) from error

@@ -54,8 +54,11 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Header, and lines as dictionaries with the file name under the key ""."""
     if not path.is_file():
         raise ValueError(f"expected a CSV file of attributes, got {path}, which does not exist")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise ValueError(f"expected a CSV file, text in UTF-8, got {path} ({error})") from error
     if not rows or len(rows[0]) < 2 or len(set(rows[0])) < len(rows[0]):
         raise ValueError(
             f"expected a header of two or more different columns in {path}, the file name first,"

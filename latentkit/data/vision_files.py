@@ -141,4 +141,4 @@ def _files(name: str, split: str | None) -> list[str]:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(":")
+    return (str(error).strip() or "they are damaged").splitlines()[0].rstrip(":")

@@ -1,7 +1,7 @@
 """Direction files: latent directions with their space, method, provenance and model."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,11 +90,26 @@ def load_directions(path: str | Path) -> Directions:
         with safe_open(path, framework="pt") as file:
             rest = json.loads((file.metadata() or {}).get(_KEY, "null"))
             vectors = file.get_tensor("vectors") if rest is not None else torch.empty(0)
-    except (SafetensorError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
     if rest is None:
         raise ValueError(f"{path} holds no directions: write one with `latentkit directions`")
     try:
-        return Directions(**{**rest, "vectors": vectors, "names": tuple(rest["names"])})
+        return _checked(Directions(**{**rest, "vectors": vectors, "names": tuple(rest["names"])}))
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{path} has a damaged description: {error!r}") from error
+
+
+def _checked(found: Directions) -> Directions:
+    """Refuses what no latent space has: a file may hold anything."""
+    vectors, texts = found.vectors, (*found.names, found.method, found.fingerprint, found.space)
+    if not vectors.is_floating_point() or vectors.ndim < 2 or not vectors.isfinite().all():
+        raise ValueError(f"expected finite vectors (K, *Z), got {vectors.dtype} {vectors.shape}")
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("expected names, method, fingerprint and space to be texts")
+    if not all(isinstance(v, Mapping) for v in (found.provenance, found.uncertainty)):
+        raise TypeError("expected provenance and uncertainty to be mappings")
+    scales = found.provenance.get("scale") or [1.0] * len(vectors)
+    if not isinstance(scales, Sequence) or len(scales) != len(vectors):
+        raise ValueError(f"expected a scale for each direction, got {scales!r:.60}")
+    return found

@@ -172,6 +172,19 @@ def json_text(content: Mapping[str, Any]) -> str:
     return json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
 
 
+def read_json(path: str | Path) -> Any:  # noqa: ANN401  (whatever the file holds)
+    """Reads a JSON file.
+
+    Raises:
+        ValueError: it is damaged.
+        OSError: it cannot be read.
+    """
+    try:
+        return json.loads(Path(path).read_text("utf-8"))
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or nested without end
+        raise ValueError(f"{path} is damaged: expected JSON, got other text ({error})") from error
+
+
 def plain(value: Any) -> Any:  # noqa: ANN401  (JSON values have any type)
     """Turns tuples, paths and non-finite numbers into what JSON can hold, at any depth."""
     if isinstance(value, Mapping):

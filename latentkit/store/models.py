@@ -8,7 +8,10 @@ A class is describable when it keeps each constructor argument under the argumen
 import importlib
 import inspect
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 import latentkit
 from latentkit.shipped import check_named, find_model
@@ -23,6 +27,7 @@ from latentkit.store.files import atomic, plain
 from latentkit.store.imports import imported
 
 _KEY = "latentkit"  # the metadata entry, and the checkpoint entry, that holds the description
+_MAKERS = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full}
 MODEL_FILE, CHECKPOINT_FILE = "model.safetensors", "last.ckpt"
 
 
@@ -115,15 +120,44 @@ def load(
     if _is_factory(source):
         return _from_factory(str(source), device)
     content, weights = _read(source)
-    built = model if model is not None else _build(content, trust)
+    if model is None:
+        most = sum(weight.numel() for weight in weights.values())
+        with nullcontext() if trust else _NoLarger(most):
+            model = _build(content, trust)
+    _fill(model, weights, source)
+    return model.to(device).eval()
+
+
+class _NoLarger(TorchFunctionMode):
+    """Refuses tensors of more values than a file has: its arguments may claim any size."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = max(most, 1_000_000)  # networks make small ones that files do not hold
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        if func in _MAKERS:
+            size = (kwargs or {}).get("size", args)
+            size = size[0] if len(size) == 1 and not isinstance(size[0], int) else size
+            if prod(size) > self.most:
+                raise ValueError(f"it holds no tensor of the size {tuple(size)}, which they want")
+        return func(*args, **kwargs or {})
+
+
+def _fill(built: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> None:
     try:
         built.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, AttributeError, TypeError) as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise ValueError(
             f"the weights in {source} do not fit {type(built).__name__}: {first}"
         ) from error
-    return built.to(device).eval()
 
 
 def read_about(source: str | Path) -> dict[str, Any]:
@@ -190,7 +224,7 @@ def _read_model(path: Path, weights: bool) -> tuple[dict[str, Any], dict[str, Te
         raise ValueError(f"{path} was not written by latentkit: its metadata has no '{_KEY}' entry")
     try:
         return _content(json.loads(metadata)), tensors
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} has damaged metadata: {error}") from error
 
 
@@ -204,7 +238,9 @@ def _content(value: object) -> dict[str, Any]:
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch remarks on how the file was pickled
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different type for each kind of damage
         # Its text is left out: it tells the reader to load the file unsafely.
         raise ValueError(
@@ -219,6 +255,8 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         for target, origin in content["weights"]:  # later win: averaged weights over raw ones
             names = [k for k in state if k.startswith(origin)]
             chosen |= {target + k[len(origin) :]: state[k] for k in names}
+        if not (isinstance(state, dict) and all(isinstance(v, Tensor) for v in chosen.values())):
+            raise TypeError("expected tensors for weights")  # noqa: TRY301
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is damaged: {error!r}") from error
     return content, chosen
@@ -243,5 +281,5 @@ def _build(content: Mapping[str, Any], trust: str | None) -> nn.Module:
         raise ValueError(f"the file names {path}, which is not latentkit's own class")
     try:
         return kind(**content.get("init_args", {}))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"the file's arguments do not fit {path}: {error}") from error
+    except Exception as error:  # a file may hold any arguments
+        raise ValueError(f"the file's arguments do not fit {path}: {error!r}") from error

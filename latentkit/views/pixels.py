@@ -8,6 +8,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+_HIGHEST = 8192  # pixels of an image whose own are repeated
+
 
 def check_picture(images: Tensor) -> None:
     """Refuses images (..., C, H, W) that are neither grey nor coloured."""
@@ -65,6 +67,9 @@ def with_parents(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def enlarged(image: Tensor, width: int = 640) -> Tensor:
-    """Repeats the pixels of an image (C, H, W) that is narrower than `width`, to about that."""
-    times = max(1, round(width / image.shape[-1]))
+    """Repeats the pixels of an image (C, H, W) that is narrower than `width`, to about that.
+
+    A very high one stays as it is: a column of a thousand images would take gigabytes.
+    """
+    times = max(1, min(round(width / image.shape[-1]), _HIGHEST // image.shape[-2]))
     return image.repeat_interleave(times, -2).repeat_interleave(times, -1)

@@ -1,7 +1,10 @@
 """What the tests of a user's mistakes share: wrong files, and tables of commands."""
 
+import json
 import pickle
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +130,7 @@ def write_models(folder):
     (folder / "garbage.ckpt").write_bytes(b"not a checkpoint")
     torch.save({"state_dict": Evil()}, folder / "evil.ckpt")
     torch.save({"state_dict": {}}, folder / "other.ckpt")
+    write_claims(folder)
     (folder / "no_run").mkdir()
     (folder / "factories.py").write_text(FACTORIES)
     small = Autoencoder((1, 8, 8), 2, 2, 4)
@@ -138,6 +142,7 @@ def write_models(folder):
 
 def write_endpoints(folder):
     (folder / "picture.png").write_bytes(b"no image")
+    (folder / "bomb.png").write_bytes(png_of(60_000, 60_000))
     (folder / "broken_images").mkdir()
     (folder / "broken_images" / "a.png").write_bytes(b"no image")
     np.save(folder / "long.npy", np.zeros(7, np.float32))
@@ -148,7 +153,48 @@ def write_endpoints(folder):
     np.save(folder / "scalar.npy", np.float32(1))
 
 
+def write_claims(folder):
+    """Files that say of themselves what is not so."""
+    described = {"class_path": "latentkit.models.vae.VAE", "init_args": {}, "weights": [["", ""]]}
+    torch.save({"state_dict": {"a": 3}, "latentkit": described}, folder / "number.ckpt")
+    torch.save(
+        {"state_dict": "x", "latentkit": {**described, "weights": [["a", "b"]]}},
+        folder / "text.ckpt",
+    )
+    claims = {"class_path": "latentkit.models.vae.VAE"}
+    claims["init_args"] = {"shape": [1, 16, 16], "latent_dim": 10**9}
+    weights = {"weight": torch.zeros(2)}
+    save_file(weights, folder / "claims.safetensors", {"latentkit": json.dumps(claims)})
+    claims["init_args"] = {"shape": {"a": 1}}
+    save_file(weights, folder / "shapeless.safetensors", {"latentkit": json.dumps(claims)})
+    save_file(weights, folder / "nested.safetensors", {"latentkit": "[" * 50_000})
+    rest = {"names": [3, 4], "method": "pca", "fingerprint": "0"}
+    told = {"latentkit.directions": json.dumps(rest)}
+    save_file({"vectors": torch.eye(2)}, folder / "nameless.safetensors", told)
+    told = {"latentkit.directions": json.dumps({**rest, "names": ["a", "b"]})}
+    save_file({"vectors": torch.full((2, 6), torch.nan)}, folder / "nan.safetensors", told)
+
+
+def png_of(width, height):
+    """A PNG that claims a size, with a right checksum, and holds next to nothing."""
+
+    def chunk(kind, content):
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + check
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress(b"0" * 1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + pixels + chunk(b"IEND", b"")
+
+
 def write_data(folder):
+    head = b"\x93NUMPY\x01\x00\x76\x00{'descr': '|u1', 'fortran_order': False, 'shape': (2, "
+    (folder / "cut_header.npy").write_bytes(head + b" " * 200)
+    claim = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1099511627776, 16, 16)}"
+    claim = b"\x93NUMPY\x01\x00\x76\x00" + claim.ljust(117) + b"\n"
+    (folder / "claims.npy").write_bytes(claim + b"0" * 100)
+    with zipfile.ZipFile(folder / "claims.npz", "w") as file:
+        file.writestr("x.npy", claim + b"0" * 100)
     (folder / "corrupt.npz").write_bytes(b"PK no zip")
     (folder / "truncated.npz").write_bytes((folder / "small.npz").read_bytes()[:500])
     with zipfile.ZipFile(folder / "hollow.npz", "w"):
@@ -170,9 +216,22 @@ def write_data(folder):
         "size_text": digits + "{size: big}",
         "mnist5k": "class_path: latentkit.data.mnist5k.MNIST5k",
         "other_shape": digits + "{size: 8}",
+        "calls": "class_path: numpy.save\ninit_args: {file: unpickled, arr: [1]}",
+        "list_arguments": digits + "[8]",
+        "deep": "class_path: " + "[" * 3000,
+        "bomb": bomb(),
+        "itself": "data: &a [*a]",
     }
     for name, text in contents.items():
         (folder / f"{name}.yaml").write_text(text + "\n")
+
+
+def bomb():
+    """Nine to the power of twelve values in twelve lines."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    for i in range(1, 12):
+        lines.append(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]")
+    return "\n".join(lines)
 
 
 def write_configs(folder):
@@ -185,6 +244,14 @@ def write_configs(folder):
         "wrong_type": CONFIG.replace("latent_dim: 2", "latent_dim: two"),
         "wrong_class": CONFIG.replace("vae.VAETraining", "vae.VAETrainer"),
         "broken_fit": "model: [",
+        "number_fit": "3",
+        "class_3": CONFIG.replace("latentkit.models.vae.VAE", "3"),
+        "arguments_3": CONFIG.replace("{size: 8, batch_size: 512}", "3"),
+        "key_none": CONFIG.replace("latent_dim", "null"),
+        "bomb_fit": CONFIG + bomb(),
+        "huge": CONFIG.replace("latent_dim: 2", "latent_dim: 1000000000000"),
+        "overflow": CONFIG.replace("latent_dim: 2", f"latent_dim: {10**30}"),
     }
+    (folder / "latin.yaml").write_bytes(b"model: \xe9")
     for name, text in contents.items():
         (folder / f"{name}.yaml").write_text(text)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.cli.mistakes import check_mistake, read_table
 
@@ -22,6 +23,10 @@ sample model.bin => ending in .safetensors or .ckpt, got model.bin
 sample garbage.ckpt => garbage.ckpt is damaged
 sample evil.ckpt => evil.ckpt is damaged or no safe checkpoint
 sample other.ckpt => was not written by latentkit
+sample number.ckpt => expected tensors for weights
+sample claims.safetensors => it holds no tensor of the size
+sample shapeless.safetensors => arguments do not fit latentkit.models.vae.VAE
+sample nested.safetensors => nested.safetensors has damaged metadata
 sample no_run => expected model.safetensors or last.ckpt in the run folder no_run
 sample no_such_module:make => expected package.module:factory
 sample factories:make => has no attribute 'make'
@@ -63,6 +68,9 @@ invert homeless.safetensors => give --data
 edit VAE => required: directions
 edit VAE --directions none.safetensors => no directions file at none.safetensors
 edit VAE --directions AE => write one with `latentkit directions`
+edit VAE --directions nameless.safetensors => names, method, fingerprint and space to be texts
+edit VAE --directions nan.safetensors => expected finite vectors
+edit VAE --directions AE --steps 1000000000000 => --steps of 10,000,000 or less, got 1000000000000
 edit VAE --directions AE --steps -1 => --steps of 0 or more, got -1
 edit VAE --directions AE --strengths x => strengths
 edit factories:encoder --directions AE => has no decode
@@ -115,10 +123,22 @@ encode VAE --data empty_folder => in empty_folder, got none
 encode VAE --data unknown_class.yaml => has no attribute 'Figures'
 encode VAE --data no_class.yaml => expected a data module (class_path, init_args) in no_class.yaml
 encode VAE --data broken.yaml => broken.yaml is no YAML
-encode VAE --data wrong_argument.yaml => unexpected keyword argument 'sizes'
+encode VAE --data wrong_argument.yaml => 'sizes' is not accepted
 encode VAE --data size_0.yaml => latentkit.data.digits.Digits
 encode VAE --data size_text.yaml => size
 encode VAE --data number_class.yaml => expected class_path to be module.Class, got 3
+encode VAE --data calls.yaml => expected numpy.save to be an ImageData
+encode VAE --data list_arguments.yaml => expected init_args to be a mapping, got [8]
+encode VAE --data deep.yaml => expected at most 50 levels
+encode VAE --data bomb.yaml => expected at most 100,000 values, aliases written out
+encode VAE --data itself.yaml => *a holds itself
+encode VAE --data latin.yaml => latin.yaml is no YAML: expected text in UTF-8
+encode VAE --data cut_header.npy => expected a file of plain NumPy arrays, got cut_header.npy
+encode VAE --data claims.npy => expected a file of plain NumPy arrays, got claims.npy
+encode VAE --data claims.npz => expected a file of plain NumPy arrays, got claims.npz
+WALK cut_header.npy => cut_header.npy is no array of numbers
+WALK bomb.png => bomb.png is no readable image
+directions VAE --method region --region bomb.png => bomb.png is no readable image
 encode VAE --data not_data.yaml => expected builtins.dict to be an ImageData
 encode VAE --data other_shape.yaml => expected images of shape (1, 16, 16)
 encode VAE --data a_file => expected a data module (class_path, init_args) in a_file
@@ -294,3 +314,15 @@ def test_a_device_that_is_not_there(typed):
     done = typed("sample", "vae.safetensors", "--device", "cuda")
     assert done.code == 2
     assert "cannot use --device cuda" in done.err
+
+
+def test_a_name_that_is_no_text_is_refused_before_the_work(typed, place):
+    done = typed("encode", "vae.safetensors", "--out", "\udcff.npz")
+    assert (done.code, list(place.glob("*.npz"))) == (2, [place / "small.npz"])
+    assert "expected text in UTF-8" in done.err
+
+
+def test_a_high_sheet_is_not_enlarged(ok, place):
+    ok("sample", "vae.safetensors", "--count", "1000", "--columns", "2", "--out", "high.png")
+    with Image.open(place / "high.png") as sheet:
+        assert sheet.width < 60

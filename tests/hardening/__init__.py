@@ -1,0 +1,1 @@
+"""Mutated configs, mutated command lines and damaged files: what `latentkit` makes of them."""

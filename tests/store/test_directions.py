@@ -112,3 +112,12 @@ def test_a_failed_write_keeps_the_old_file(path, monkeypatch):
 def test_only_safetensors_are_written(tmp_path):
     with pytest.raises(ValueError, match=r"ending in \.safetensors"):
         save_directions(MADE, tmp_path / "d.json")
+
+
+@pytest.mark.parametrize(
+    "vectors", [torch.eye(2).long(), torch.eye(2) * torch.nan, torch.zeros(2), torch.eye(2) * 1j]
+)
+def test_vectors_that_no_space_has(tmp_path, vectors):
+    save_directions(Directions(vectors, ("a", "b"), "pca", "0"), tmp_path / "d.safetensors")
+    with pytest.raises(ValueError, match="expected finite vectors"):
+        load_directions(tmp_path / "d.safetensors")

@@ -1,6 +1,5 @@
 """One self-contained HTML page about a run or a folder of results: no request leaves it."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from latentkit.views.report.health import Health, health
 from latentkit.views.report.latent_map import LatentMap
 from latentkit.views.report.numbers import Row, about_intervals, rows, text
 from latentkit.views.report.pictures import KINDS, Budget, Picture, address, fitted, too_large
+from latentkit.views.report.reading import ours, told, understood
 
 _FILES = ("metrics.json", "config.yaml", "health.json")  # of a run
 
@@ -134,7 +134,8 @@ def _drawn(
         "verdict": _verdict,
         "about_intervals": about_intervals,
     }
-    return environment.get_template("page.html").render(drawn)
+    with understood(Path(title)):
+        return environment.get_template("page.html").render(drawn)
 
 
 def _title(folder: Path) -> str:
@@ -151,9 +152,9 @@ def _runs(folder: Path) -> Iterator[Run]:
             continue
         yield Run(
             name=str(place.relative_to(folder)) if place != folder else place.resolve().name,
-            metrics=rows(_read(metrics)) if metrics.is_file() else [],
+            metrics=told(metrics, rows) if metrics.is_file() else [],
             curves=curves(place),
-            health=health(_read(watched)) if watched.is_file() else None,
+            health=told(watched, health) if watched.is_file() else None,
             config=config.read_text("utf-8", errors="replace") if config.is_file() else "",
             about=list(_about(place)),
             place=place,
@@ -182,22 +183,30 @@ def _about(run: Path) -> Iterator[Row]:
 
 def _results(folder: Path, runs: list[Run], budget: Budget) -> Iterator[Result]:
     for path in sorted(folder.rglob("*.json")):
-        content = _ours(path)
-        numbers = content.get("numbers") or {}
-        if "verb" not in content or not isinstance(numbers, dict):
+        content = ours(path)
+        if "verb" not in content or not isinstance(content.get("numbers") or {}, dict):
             continue
-        settings = {"model": content.get("model"), "fingerprint": content.get("fingerprint")}
-        settings |= content.get("settings") or {}
-        said = "; ".join(f"{k} {text(v)}" for k, v in settings.items() if v not in (None, ""))
-        yield Result(
-            verb=str(content["verb"]),
-            place=str(path.parent.relative_to(folder)),
-            numbers=rows(numbers),
-            settings=said,
-            pictures=list(_pictures(path.parent, content, budget)),
-            other=_other(path, content.get("fingerprint"), runs),
-            raw=numbers,
-        )
+        with understood(path):
+            result = _result(path, folder, runs, budget, content)
+        yield result
+
+
+def _result(
+    path: Path, folder: Path, runs: list[Run], budget: Budget, content: Mapping[str, Any]
+) -> Result:
+    numbers = content.get("numbers") or {}
+    settings = {"model": content.get("model"), "fingerprint": content.get("fingerprint")}
+    settings |= content.get("settings") or {}
+    said = "; ".join(f"{k} {text(v)}" for k, v in settings.items() if v not in (None, ""))
+    return Result(
+        verb=str(content["verb"]),
+        place=str(path.parent.relative_to(folder)),
+        numbers=rows(numbers),
+        settings=said,
+        pictures=list(_pictures(path.parent, content, budget)),
+        other=_other(path, content.get("fingerprint"), runs),
+        raw=numbers,
+    )
 
 
 def _other(path: Path, of_result: object, runs: list[Run]) -> str:
@@ -261,22 +270,3 @@ def _verdict(result: Result, k: int) -> list[tuple[str, bool]]:
         for question, told in result.raw.get("retrieval", {}).items()
         if "verdicts" in told  # not in results of older versions, which had no control
     ]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    return content if isinstance(content, dict) else {}
-
-
-def _ours(path: Path) -> dict[str, Any]:
-    """The content of a result; nothing of a file that is no JSON, or somebody else's."""
-    if path.name == "result.json":  # ours for sure, so its loss is told
-        return _read(path)
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (ValueError, UnicodeDecodeError, OSError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -38,9 +38,12 @@ class Curve:
 def curves(run: Path) -> list[Curve]:
     """Every scalar in a run's event files; those that were logged once are no curve."""
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
-    events.Reload()
-    tags = [t for t in events.Tags()["scalars"] if t not in _NONE]
-    return list(_drawn(events, tags))
+    try:
+        events.Reload()
+        tags = [t for t in events.Tags()["scalars"] if t not in _NONE]
+        return list(_drawn(events, tags))
+    except Exception as error:  # TensorBoard raises a different type for each kind of damage
+        raise ValueError(f"the event files in {run} are damaged: {error!r}") from error
 
 
 def _drawn(events: EventAccumulator, tags: Sequence[str]) -> Iterator[Curve]:
