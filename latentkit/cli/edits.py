@@ -14,7 +14,7 @@ from latentkit.latent.inversion import Inversion
 from latentkit.latent.render import decode_path
 from latentkit.metrics.reconstruction import psnr
 from latentkit.store import Directions
-from latentkit.views.pixels import enlarged, grid
+from latentkit.views.pixels import grid
 from latentkit.views.sheets import sheet
 
 _FRAMES = 25  # of the animation, one way
@@ -154,10 +154,9 @@ def write_edit(
     notes = _notes(direction, found, hasattr(source.model, "encode"))
     title = f"{direction.name} ({direction.method})"
     results.figure(sheet(rows, names, columns, title, notes), results.drawn)
-    frames = [enlarged(grid(frame, len(names)), 256) for frame in edited.frames]
+    frames = [grid(frame, len(names)) for frame in edited.frames]
     moving = [*frames, *frames[-2:0:-1]]
-    results.animation(moving, results.main.with_suffix(".gif"))
-    results.video(moving)
+    results.animation(moving, 256)
     arrays = {"z": found.z, "edited": edited.latents, "strengths": torch.tensor(edited.strengths)}
     latents = {name: value.numpy() for name, value in arrays.items()}
     results.arrays(results.path("latents.npz"), **latents)

@@ -18,7 +18,7 @@ from latentkit.latent.interpolate import lerp, matched, mixed, slerp, through
 from latentkit.latent.render import decode_path
 from latentkit.metrics.geometry import energy, gain, path_length
 from latentkit.priors import Gaussian, GaussianOneHot, Uniform
-from latentkit.views.pixels import enlarged, grid
+from latentkit.views.pixels import grid
 
 _FINER = 8  # points that measure a leg's speed, for each one that is drawn
 _CURVES = {"piecewise": {"lerp", "slerp", "matched", "geodesic"}, "spline": {"lerp", "matched"}}
@@ -146,10 +146,9 @@ def draw(results: Results, rows: Mapping[str, Tensor], loop: bool) -> None:
         from latentkit.views.figures import labelled_rows  # matplotlib, for this alone
 
         results.figure(labelled_rows(rows), picture)
-        frames = [enlarged(grid(several, len(several)), 512) for several in images]
+        frames, width = [grid(several, len(several)) for several in images], 512
     else:
         results.image(grid(images[:, 0], len(images)), picture)
-        frames = [enlarged(image, 256) for image in images[:, 0]]
+        frames, width = [*images[:, 0]], 256
     moving = frames[:-1] if loop else [*frames, *frames[-2:0:-1]]
-    results.animation(moving, results.main.with_suffix(".gif"))
-    results.video(moving)
+    results.animation(moving, width)

@@ -1,7 +1,8 @@
 """Where a verb's results go: named files, written all or none, with a `result.json` beside them."""
 
+import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,23 +97,27 @@ class Results:
         """Adds a text."""
         self.add(path or self.main, partial(Path.write_text, data=content, encoding="utf-8"))
 
-    def animation(
-        self, frames: list[Tensor], path: Path | None = None, seconds: float = 0.1
-    ) -> None:
-        """Adds frames (C, H, W) in [0, 1] as an endless GIF."""
-        first, *rest = [to_pil(frame) for frame in frames]
-        time = int(1000 * seconds)
-        gif = partial(first.save, save_all=True, append_images=rest, duration=time, loop=0)
-        self.add(path or self.main, gif)
+    def animation(self, frames: Sequence[Tensor], width: int) -> None:
+        """Adds frames (C, H, W) in [0, 1], enlarged to about `width` pixels, as an endless GIF.
 
-    def video(self, frames: list[Tensor]) -> None:
-        """Adds frames (C, H, W) in [0, 1] as an .mp4, where `--out` ends in it."""
+        And as an .mp4, where `--out` ends in it.
+        """
+        self.add(self.main.with_suffix(".gif"), partial(_write_gif, frames, width))
         if self.main.suffix == ".mp4":
-            self.add(self.main, partial(video.write_video, frames))
+            self.add(self.main, partial(video.write_video, frames, width))
 
     def arrays(self, path: Path | None = None, **arrays: NDArray[Any]) -> None:
         """Adds a compressed `.npz`."""
         self.add(path or self.main, partial(np.savez_compressed, **arrays))  # type: ignore[arg-type]
+
+    def _files_before(self) -> set[str]:
+        """Names of what the same verb wrote here before, by its `result.json`."""
+        try:
+            content = json.loads(self.json.read_text(encoding="utf-8"))
+            names = content["files"] if content["verb"] == self.verb else []
+        except (OSError, ValueError, TypeError, KeyError):
+            return set()  # none, or not ours
+        return {name for name in names if isinstance(name, str) and name == Path(name).name}
 
     def finish(
         self, numbers: Mapping[str, Any], source: Source | None = None, **settings: Any
@@ -130,11 +135,20 @@ class Results:
             content |= {"model": source.name, "fingerprint": source.fingerprint}
         text = json_text({**content, "versions": versions()})
         write = partial(Path.write_text, data=text, encoding="utf-8")
+        before = self._files_before()
         write_all({**self._writers, self.json: write})
+        for name in before - set(self.files):
+            self.main.with_name(name).unlink(missing_ok=True)
         for name in self.files:
             print(self.main.with_name(name))
         for line in _lines(numbers):
             print(f"  {line}")
+
+
+def _write_gif(frames: Sequence[Tensor], width: int, path: Path) -> None:
+    """One enlarged frame at a time: a thousand of them would take gigabytes."""
+    shown = (to_pil(enlarged(frame, width)) for frame in frames)
+    next(shown).save(path, save_all=True, append_images=shown, duration=100, loop=0)
 
 
 def _lines(numbers: Mapping[str, Any]) -> Iterator[str]:

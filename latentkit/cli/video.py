@@ -1,10 +1,13 @@
 """Frames to an .mp4, by the optional package av."""
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from latentkit.views.pixels import enlarged
 
 
 def check_video() -> None:
@@ -18,19 +21,20 @@ def check_video() -> None:
         ) from error
 
 
-def write_video(frames: list[Tensor], path: Path, seconds: float = 0.1) -> None:
-    """Writes frames (C, H, W) in [0, 1], 1 or 3 channels, as H.264.
+def write_video(frames: Sequence[Tensor], width: int, path: Path) -> None:
+    """Writes frames (C, H, W) in [0, 1], 1 or 3 channels, enlarged to about `width`, as H.264.
 
     Each side is cut to an even number of pixels, as the format wants.
     """
     import av
 
-    height, width = (size // 2 * 2 for size in frames[0].shape[1:])
+    height, breadth = (size // 2 * 2 for size in enlarged(frames[0], width).shape[1:])
     with av.open(str(path), "w", format="mp4") as file:
-        stream = file.add_stream("libx264", rate=round(1 / seconds))
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream = file.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = breadth, height, "yuv420p"
         for frame in frames:
-            pixels = (frame.float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
-            array = pixels[:, :height, :width].expand(3, -1, -1).movedim(0, -1).contiguous().numpy()
+            shown = enlarged(frame, width)[:, :height, :breadth].float().cpu().clamp(0, 1)
+            pixels = (shown * 255).round().to(torch.uint8).expand(3, -1, -1)
+            array = pixels.movedim(0, -1).contiguous().numpy()
             file.mux(stream.encode(av.VideoFrame.from_ndarray(array, format="rgb24")))
         file.mux(stream.encode())

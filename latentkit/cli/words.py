@@ -41,9 +41,8 @@ def plain(error: Exception) -> str:
 def _said(error: Exception) -> str:
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)
-    from latentkit.store import reason
-
-    return f"{error.filename or 'output'}: {reason(error)}"
+    said = error.strerror.lower()
+    return f"{error.filename}: {said}" if error.filename else said
 
 
 def _sized(error: Exception, line: str) -> str:

@@ -529,3 +529,12 @@ def test_a_mistake_of_an_own_model_is_one_sentence(words, fragment, tmp_path, mo
     np.savez("x.npz", x=np.zeros((20, 8, 8), np.uint8))
     assert main(words.split()) == 2
     assert fragment in capsys.readouterr().err
+
+
+def test_what_the_same_verb_left_here_before_goes_with_its_result(ok, place):
+    ends = ["--from", "seed:0", "--to", "seed:1", "--steps", "3"]
+    ok("interpolate", "vae.safetensors", *ends, "--out", "walk.mp4")
+    Path("walk_mine.txt").touch()
+    ok("interpolate", "vae.safetensors", *ends, "--out", "walk.svg")
+    kept = {path.name for path in Path().glob("walk*")}
+    assert kept == {"walk.svg", "walk.gif", "walk.json", "walk_latents.npy", "walk_mine.txt"}

@@ -169,7 +169,7 @@ def test_an_edit_shows_the_cone_that_holds_the_truth():
     assert "20.0" not in said
     fitted = {"cone_degrees": 20.0}
     said = _notes(Direction(torch.ones(2), 1.0, "a", "attribute", fitted), found, True)[-1]
-    assert "bootstrap cone 20.0 degrees, less than its error" in said
+    assert "bootstrap cone 20.0 degrees; the error is larger" in said
 
 
 def test_a_generator_without_encoder_is_edited_by_inversion(ok, place):
