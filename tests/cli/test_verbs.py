@@ -534,7 +534,7 @@ def test_a_mistake_of_an_own_model_is_one_sentence(words, fragment, tmp_path, mo
 def test_what_the_same_verb_left_here_before_goes_with_its_result(ok, place):
     ends = ["--from", "seed:0", "--to", "seed:1", "--steps", "3"]
     ok("interpolate", "vae.safetensors", *ends, "--out", "walk.mp4")
-    Path("walk_mine.txt").touch()
+    (place / "walk_mine.txt").touch()
     ok("interpolate", "vae.safetensors", *ends, "--out", "walk.svg")
-    kept = {path.name for path in Path().glob("walk*")}
+    kept = {path.name for path in place.glob("walk*")}
     assert kept == {"walk.svg", "walk.gif", "walk.json", "walk_latents.npy", "walk_mine.txt"}
