@@ -134,7 +134,7 @@ def _with_shipped_config(args: list[str]) -> list[str]:
     args = [piece for arg in args for piece in _split_option(arg)]
     for i, arg in enumerate(args[:-1]):
         if arg in {"--config", "-c"}:
-            if not Path(args[i + 1]).is_file():
+            if not Path(args[i + 1]).exists() or Path(args[i + 1]).is_dir():
                 args[i + 1] = str(find_config(args[i + 1]))
             _check_config(Path(args[i + 1]))
     check_words(args)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jsonargparse import ArgumentParser
 
-from latentkit.cli.yamls import read_yaml
+from latentkit.cli.yamls import check_calls, read_yaml
 
 if TYPE_CHECKING:  # Lightning: a second that verbs without data do not need
     from latentkit.data.base import ImageData
@@ -86,7 +86,7 @@ def _build_data(config: Mapping[str, Any], *, own: bool) -> "ImageData":
         raise ValueError(f"expected {path} to be an ImageData, got {kind!r:.60}")
     try:
         data: ImageData = kind(**_checked_arguments(kind, config.get("init_args") or {}))
-    except (ArgumentError, TypeError) as error:
+    except (ArgumentError, TypeError, ImportError, AttributeError) as error:
         raise ValueError(f"cannot build the data module {path}: {error}") from error
     try:
         data.setup()
@@ -96,9 +96,15 @@ def _build_data(config: Mapping[str, Any], *, own: bool) -> "ImageData":
 
 
 def _checked_arguments(kind: "type[ImageData]", given: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The arguments of a data module, of the types that it wants, as `fit` checks them."""
+    """The arguments of a data module; for one of ours of the types that it wants.
+
+    Somebody else's takes what it is given: its signature may say less than it accepts.
+    """
     if not isinstance(given, Mapping):
         raise TypeError(f"expected init_args to be a mapping, got {given!r:.60}")
+    check_calls(dict(given), "init_args")
+    if not kind.__module__.startswith("latentkit.data."):
+        return copy.deepcopy(dict(given))
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind)
     return dict(vars(parser.parse_object(copy.deepcopy(dict(given)))))

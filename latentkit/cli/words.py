@@ -5,7 +5,7 @@ from argparse import ArgumentError
 
 _LONGEST = 800  # characters of a message: what was wrong may hold a whole file
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory")
-_TOO_LARGE = re.compile(r"[Oo]verflow|too (large|big) to convert")
+_TOO_LARGE = re.compile(r"Overflow when unpacking|too (large|big) to convert")
 
 
 def is_mistake(error: Exception) -> bool:
@@ -13,8 +13,10 @@ def is_mistake(error: Exception) -> bool:
 
     Numbers that no memory holds are such input; any other error of torch is a bug of ours.
     """
-    if isinstance(error, MemoryError | OverflowError):
+    if isinstance(error, MemoryError):
         return True
+    if isinstance(error, OverflowError):  # not those of arithmetic
+        return bool(_TOO_LARGE.search(str(error)))
     if type(error) is RuntimeError or type(error).__name__ == "OutOfMemoryError":
         return bool(_NO_MEMORY.search(str(error)) or _TOO_LARGE.search(str(error)))
     from_lightning = type(error).__name__ == "MisconfigurationException"
@@ -48,11 +50,14 @@ def _said(error: Exception) -> str:
 def _sized(error: Exception, line: str) -> str:
     """Says first what an error about memory or too large a number means."""
     size = re.search(r"tried to allocate (\d+) bytes", line)
-    if isinstance(error, MemoryError) or _NO_MEMORY.search(line):
+    ours = isinstance(error, MemoryError | RuntimeError)  # in others the words may be a file's name
+    if isinstance(error, MemoryError) or size or (ours and _NO_MEMORY.search(line)):
         wanted = (
             f" ({int(size[1]) / 1e9:,.1f} GB in one piece)" if size else f" ({line or 'of any'})"
         )
         return f"this needs more memory than there is{wanted}: choose smaller sizes or counts"
-    if isinstance(error, OverflowError) or _TOO_LARGE.search(line):
+    if isinstance(error, OverflowError) or (
+        isinstance(error, RuntimeError | ValueError | TypeError) and _TOO_LARGE.search(line)
+    ):
         return f"a size, count or seed is too large: choose a smaller number ({line})"
     return line

@@ -64,25 +64,40 @@ def check_words(args: Iterable[str]) -> None:
         if any("\udc80" <= letter <= "\udcff" for letter in word):  # bytes that are no UTF-8
             raise ValueError(f"expected text in UTF-8, got {word!r}: rename the file")
         value = word.partition("=")[2] if word.startswith("--") else word
-        if {"[", "{", "*"} & set(value):
-            with suppress(yaml.YAMLError):  # it is a name, or told by whoever wants YAML
-                check_yaml(value)
+        check_value(value)
+        if Path(value).suffix in {".yaml", ".yml"} and Path(value).is_file():
+            read_yaml(Path(value))  # a part of a config, which the parser will read
+
+
+def check_value(text: str) -> None:
+    """Refuses a text that, read as YAML, is one of those: jsonargparse reads values so."""
+    if {"[", "{", "*"} & set(text):
+        with suppress(yaml.YAMLError):  # it is a name, or told by whoever wants YAML
+            check_yaml(text)
 
 
 def check_calls(content: Any, where: str) -> None:  # noqa: ANN401  (any part of a config)
     """Refuses keys that are no names, and a `class_path` or `init_args` that can be no call.
 
+    Numbers may be keys where all are, as in a schedule. Texts are checked as values are.
+
     Args:
         content: of a config, or a part of it.
         where: it stands, for the message.
     """
+    if isinstance(content, str):
+        check_value(content)
     if isinstance(content, list):
         for value in content:
             check_calls(value, where)
-    if not isinstance(content, dict):
-        return
+    if isinstance(content, dict):
+        _check_mapping(content, where)
+
+
+def _check_mapping(content: dict[Any, Any], where: str) -> None:
+    numbered = all(type(key) in (int, float) for key in content)
     for key, value in content.items():
-        if not isinstance(key, str) or not key:
+        if not numbered and (not isinstance(key, str) or not key):
             raise ValueError(f"expected names for keys in {where}, got {key!r}")
         if key == "class_path" and not isinstance(value, str):
             raise ValueError(

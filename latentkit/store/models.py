@@ -143,7 +143,7 @@ class _NoLarger(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         if func in _MAKERS:
-            size = (kwargs or {}).get("size", args)
+            size = (kwargs or {}).get("size", args[:1] if func is torch.full else args)
             size = size[0] if len(size) == 1 and not isinstance(size[0], int) else size
             if prod(size) > self.most:
                 raise ValueError(f"it holds no tensor of the size {tuple(size)}, which they want")

@@ -131,3 +131,30 @@ def test_values_that_are_no_images_are_told(typed, place, maps):
     told = done.err
     assert told.startswith("note: decode of foreign_maps:maps gives values from -")
     assert "images are in [0, 1]" in told
+
+
+MINE = """
+from latentkit.data.arrays import Arrays
+
+class Mine(Arrays):
+    def __init__(self, root, size=16, **others):
+        super().__init__(root, size=size, **others)
+"""
+
+
+def test_a_data_module_of_ones_own_takes_what_it_is_given(ok, place, monkeypatch):
+    monkeypatch.syspath_prepend(str(place))
+    (place / "my_data.py").write_text(MINE)
+    arguments = "{root: small.npz, labels: y, batch_size: 8}"
+    (place / "mine.yaml").write_text(f"{{class_path: my_data.Mine, init_args: {arguments}}}")
+    ok("reconstruct", "vae.safetensors", "--data", "mine.yaml")
+
+
+def test_a_text_in_a_models_file_cannot_stand_for_too_many_values(typed, place):
+    levels = ["&a0 [" + "x, " * 10 + "]"]
+    levels += [f"&a{i} [" + f"*a{i - 1}, " * 10 + "]" for i in range(1, 8)]
+    bomb = {"class_path": "latentkit.data.arrays.Arrays"}
+    bomb["init_args"] = {"path": "small.npz", "batch_size": "[" + ", ".join(levels) + "]"}
+    latentkit.save(latentkit.load("vae.safetensors"), "bomb.safetensors", {"data": bomb})
+    done = typed("reconstruct", "bomb.safetensors")
+    assert (done.code, done.err.count("expected at most 100,000 values")) == (2, 1)
