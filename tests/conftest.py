@@ -1,11 +1,15 @@
 """What all tests share: one thread (small tensors, few cores) and a fixed global seed."""
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
-import pytest
-import torch
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # before they are imported; processes of the tests, too
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
