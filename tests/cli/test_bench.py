@@ -68,6 +68,7 @@ def some(monkeypatch, *names, controlled=False):
         monkeypatch.setattr(dirbench, "controls", lambda _: {})
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_table(ok, place, small_oracle, monkeypatch):
     some(monkeypatch, *dirbench._CASCADED)
     found = []

@@ -32,7 +32,7 @@ def wholes(tmp_path_factory):
     return whole
 
 
-@pytest.mark.parametrize("name", ["vae", "warming"])
+@pytest.mark.parametrize("name", ["vae", pytest.param("warming", marks=pytest.mark.slow)])
 def test_a_killed_run_ends_as_an_uninterrupted_one(wholes, tmp_path, name):
     found = [trial(tmp_path / f"{k}", wholes(name), name, k, 2) for k in range(2)]
     assert [wrong for wrong, _ in found] == [""] * 2
@@ -96,7 +96,7 @@ def test_a_truncated_checkpoint_gives_way_to_the_one_before(wholes, tmp_path, ca
     assert not list(path.parent.glob(".*"))
 
 
-@pytest.mark.parametrize("name", ["vae", "clustergan"])
+@pytest.mark.parametrize("name", ["vae", pytest.param("clustergan", marks=pytest.mark.slow)])
 def test_a_run_killed_in_its_first_epoch_starts_again_from_the_first_checkpoint(
     wholes, tmp_path, name
 ):

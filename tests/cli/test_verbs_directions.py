@@ -227,9 +227,13 @@ READINGS = {
     "dcgan": {"discriminator reading"},
     "clustergan": {"encoder reading", "discriminator reading"},
 }
+# A network of each kind always; the others, seconds each, with the slow tests.
+MODELS = [
+    n if n in ("vae", "clustergan") else pytest.param(n, marks=pytest.mark.slow) for n in READINGS
+]
 
 
-@pytest.mark.parametrize("name", READINGS)
+@pytest.mark.parametrize("name", MODELS)
 def test_the_atlas_measures_every_reading(ok, place, name):
     said = ok("explain", f"{name}.safetensors", "--images", 2)
     folder = place / "outputs" / "explain"
@@ -371,7 +375,7 @@ def test_maps_that_are_not_finite_are_told(ok, typed, place):
     assert f"finite maps of unit(1) at layer '{layer}'" in done.err
 
 
-@pytest.mark.parametrize("name", READINGS)
+@pytest.mark.parametrize("name", MODELS)
 def test_what_each_direction_affects_is_in_numbers(ok, place, name):
     said = ok("explain", f"{name}.safetensors", "--images", 1)
     numbers = result(place / "outputs/explain/result.json")["numbers"]
@@ -412,7 +416,7 @@ def test_a_direction_that_changes_nothing_is_said_to(ok, place):
     )
 
 
-@pytest.mark.parametrize("name", READINGS)
+@pytest.mark.parametrize("name", MODELS)
 def test_what_the_data_names_moves_or_not(ok, place, name):
     said = ok("explain", f"{name}.safetensors", "--images", 1)
     numbers = result(place / "outputs/explain/result.json")["numbers"]
