@@ -39,6 +39,9 @@ class Part:
 
 
 PARTS = {
+    "hardening": Part(
+        "mutated configs and commands, damaged files", quick=("--configs 20 --files 10",)
+    ),
     "peers": Part("claims beside other tools", quick=("plain in-place resume",)),
     "cam": Part("time and memory of heatmaps", quick=("--parts latents flat",)),
     "operations": Part("what wrapping a network costs", (DATA,), (f"{DATA} --rounds 1",)),

@@ -27,9 +27,10 @@ def _seed():
 @pytest.fixture
 def script(monkeypatch):
     """Import one of the scripts of benchmarks, which find each other in their folder."""
-    before = set(sys.modules)
+    names = {path.stem for path in BENCHMARKS.glob("*.py")}
+    others = {name: sys.modules.pop(name) for name in names & set(sys.modules)}  # tests/training
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield importlib.import_module
-    for name in set(sys.modules) - before:
-        if (BENCHMARKS / f"{name}.py").exists():
-            del sys.modules[name]
+    for name in names & set(sys.modules):
+        del sys.modules[name]
+    sys.modules.update(others)

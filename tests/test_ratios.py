@@ -4,7 +4,6 @@ Each is measured closely by a script in `benchmarks/`; here only a loss that eve
 fails. Both sides run in turn, and the least time of each counts: a busy machine can only add to it.
 """
 
-import importlib
 import resource
 import subprocess
 import sys
@@ -23,13 +22,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec|.*logging interval"),
 ]
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Import one of the scripts, which find each other in their folder."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module
 
 
 @pytest.fixture

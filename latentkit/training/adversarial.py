@@ -54,13 +54,14 @@ class Adversarial(Training):
                 "expected critic_steps of 1 or more and ema_decay from 0 to below 1, "
                 f"got {critic_steps} and {ema_decay}"
             )
+        check_networks(model, "generator", "discriminator")
         missing = [name for name in ("prior", "decode", "discriminate") if not hasattr(model, name)]
         if missing:
             raise ValueError(
                 f"expected a GAN with prior, decode and discriminate, got {type(model).__name__} "
                 f"without {', '.join(missing)}"
             )
-        super().__init__(check_networks(model, "generator", "discriminator"), seed)
+        super().__init__(model, seed)
         self.automatic_optimization = False
         self.loss, self.critic_steps = loss, critic_steps
         self.ema = EMA(self.generator, ema_decay)

@@ -168,7 +168,7 @@ def test_the_page_in_a_browser(ok, place):
         ((*PAIR[:2], "--features", "encoder"), "is another space for each model"),
         ((*PAIR[:2], "--images", 3), "--images of 20 or more"),
         ((*PAIR[:2], "--out", "page.pdf"), "folder or end in"),
-        ((), "runs"),
+        ((), "RUNS"),
     ],
 )
 def test_what_cannot_be_compared_is_said(typed, place, words, said):

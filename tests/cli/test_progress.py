@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tqdm import tqdm
 
 import latentkit.cli
 from latentkit.cli.progress import bar, stage, watched
@@ -18,6 +19,12 @@ from latentkit.cli.sources import Source
 class Terminal(io.StringIO):
     def isatty(self):
         return True
+
+
+@pytest.fixture(autouse=True)
+def _no_other_bar():
+    """A bar that another test has left open would push ours down a line."""
+    tqdm._instances.clear()
 
 
 @contextmanager
