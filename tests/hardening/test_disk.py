@@ -143,7 +143,7 @@ def test_a_projector_is_written_whole_or_not_at_all(tmp_path, fault):
     assert failed > 10
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", MORE)
 def test_so_does_every_verb(verb, typed, place, name):
     assert typed("directions", "vae.safetensors", "--method", "axes", "--out", "axes").code == 0

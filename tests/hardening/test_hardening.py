@@ -40,7 +40,7 @@ def test_a_few_of_each_kind(kind, world):
     check(kind, world, FEW)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_of_each_kind(kind, world):
     check(kind, world, MANY // 5 if kind == "trainings" else MANY)
@@ -82,7 +82,7 @@ IN_A_PROCESS = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize("case", IN_A_PROCESS, ids=lambda case: case.kind)
 def test_a_process_says_the_same(case, world):
     code, said = of_a_process(case, world)

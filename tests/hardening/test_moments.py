@@ -15,7 +15,7 @@ from tests.hardening.faults import contents, hidden, put_back
 from tests.hardening.test_disk import HEAVY, MORE, OUT, VERBS
 from tests.hardening.test_interrupt import AGAIN, RUN, check_whole
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.sweep
 MOMENTS = 12
 FIT = ("fit", "--config", "vae.yaml", *WORDS)
 
