@@ -41,7 +41,7 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(wholes, tmp_path, name):
     assert early < late or late == -1  # on a busy machine it may have ended before the kill
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ["vae", "clustergan"])
 def test_so_do_twenty(wholes, tmp_path, name):
     found = [trial(tmp_path / f"{k}", wholes(name), name, k, 20) for k in range(20)]
