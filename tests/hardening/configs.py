@@ -47,15 +47,19 @@ def _fitting(kind: str) -> dict[str, Any]:
 
 
 @st.composite
+def _files(draw: Any, tree: Any) -> tuple[str, bytes]:
+    """The bytes of a YAML of a mutated tree, or of a spoilt text, and what was done to it."""
+    if draw(st.integers(0, 4)) == 0:
+        kind, text = draw(_spoilt(yaml.safe_dump(tree)))
+        return kind, text.encode("utf-8", "surrogateescape")
+    kind, mutant = draw(mutated(tree))
+    return kind, yaml.safe_dump(mutant, allow_unicode=True).encode("utf-8", "replace")
+
+
+@st.composite
 def training_cases(draw: Any) -> Case:
     """`fit` with a mutated config."""
-    config = draw(st.sampled_from(_bases()))
-    if draw(st.integers(0, 5)) == 0:
-        kind, text = draw(_spoilt(yaml.safe_dump(config)))
-        content = text.encode("utf-8", "surrogateescape")
-    else:
-        kind, tree = draw(mutated(config))
-        content = yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "replace")
+    kind, content = draw(_files(draw(st.sampled_from(_bases()))))
     argv = ("fit", "--config", "mutated.yaml", *QUIET, *DRY)
     return Case(f"config: {kind}", argv, {"mutated.yaml": content})
 
@@ -64,13 +68,7 @@ def training_cases(draw: Any) -> Case:
 def data_cases(draw: Any) -> Case:
     """`encode --data` with a mutated YAML."""
     texts = (IMAGES_YAML, MNIST_YAML, _DIGITS, _SHAPES, _ARRAYS)
-    tree = yaml.safe_load(draw(st.sampled_from(texts)))
-    if draw(st.integers(0, 4)) == 0:
-        kind, text = draw(_spoilt(yaml.safe_dump(tree)))
-        content = text.encode("utf-8", "surrogateescape")
-    else:
-        kind, tree = draw(mutated(tree))
-        content = yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "replace")
+    kind, content = draw(_files(yaml.safe_load(draw(st.sampled_from(texts)))))
     argv = ("encode", "vae.safetensors", "--limit", "4", "--data", "mutated.yaml")
     return Case(f"data config: {kind}", argv, {"mutated.yaml": content})
 

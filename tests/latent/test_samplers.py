@@ -200,11 +200,18 @@ def test_two_stage_recovers_a_normal():
     close(drawn.T.cov(), z.T.cov(), 0.15)
 
 
-def test_two_stage_parts_two_modes_better_than_a_normal():
+@pytest.mark.parametrize(
+    ("settings", "share"),  # the short training is further from the modes
+    [
+        ({"steps": 600, "lr": 5e-3}, 0.85),
+        pytest.param({"steps": 2000}, 0.75, marks=pytest.mark.slow),
+    ],
+)
+def test_two_stage_parts_two_modes_better_than_a_normal(settings, share):
     """Better, not well: a mixture of two leaves nothing between them."""
     z = bimodal()
     fits = {
-        "second": two_stage(z, steps=600, batch=64, lr=5e-3, generator=keyed()),
+        "second": two_stage(z, **settings, batch=64, generator=keyed()),
         "mixture": gmm(z, 2, generator=keyed()),
         "normal": gmm(z, 1, generator=keyed()),
         "untrained": TwoStage(2, generator=keyed()),
@@ -213,7 +220,7 @@ def test_two_stage_parts_two_modes_better_than_a_normal():
     between = {name: share_between_the_modes(x) for name, x in drawn.items()}
     assert between["normal"] > 0.3
     assert between["untrained"] > 0.3
-    assert between["second"] < 0.85 * between["normal"]  # five standard errors of a share
+    assert between["second"] < share * between["normal"]
     assert between["mixture"] < 0.001
     assert 0.4 < (drawn["second"][:, 0] > 0).double().mean() < 0.6
 
