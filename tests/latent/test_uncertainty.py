@@ -67,8 +67,13 @@ def test_the_auc_of_null_data_with_one_pattern_of_ranks_is_not(monkeypatch):
     assert abs(np.mean(found) - 0.5) > 0.1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["lda", "svm"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param("lda", marks=pytest.mark.slow),
+        pytest.param("svm", marks=pytest.mark.sweep),  # minutes
+    ],
+)
 def test_the_error_of_the_fitted_estimators_is_five_percent(method):
     assert false_alarms(500, method, permutations=19) == pytest.approx(0.05, abs=0.02)
 
