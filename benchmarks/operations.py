@@ -21,7 +21,7 @@ from paired import paired, seconds
 from tables import table, verdict
 
 import latentkit
-from latentkit.cli.sources import BATCH, Source
+from latentkit.cli.named.sources import BATCH, Source
 from latentkit.latent.render import decode_path
 from latentkit.store import write_json
 

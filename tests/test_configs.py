@@ -16,7 +16,7 @@ from PIL import Image
 
 import latentkit
 from latentkit.cli import main
-from latentkit.cli.sources import open_data
+from latentkit.cli.named.sources import open_data
 from latentkit.store import read_about
 from latentkit.training import classifier
 

@@ -12,20 +12,16 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from latentkit import __version__
-from latentkit.cli import (
-    benching,
-    demo,
-    editing,
-    evaluating,
-    explaining,
-    generating,
-    grouping,
-    inverting,
-    reporting,
-    walking,
-)
+from latentkit.cli import demo
+from latentkit.cli.explaining.verbs import directions, explain
+from latentkit.cli.generating.verbs import encode, reconstruct, sample
+from latentkit.cli.grouping.verbs import augment, cluster
+from latentkit.cli.inverting.verbs import edit, invert
+from latentkit.cli.judging.verbs import bench, evaluate
 from latentkit.cli.parser import Verb, call, parser_of
+from latentkit.cli.reporting.verbs import compare, export, report
 from latentkit.cli.stopping import go_on, stoppable, stopped
+from latentkit.cli.walking.verbs import interpolate, mix
 from latentkit.cli.words import is_mistake, plain
 from latentkit.cli.yamls import check_calls, check_words, read_yaml
 
@@ -36,23 +32,11 @@ _TRAINING = {
     "predict": "Write a trained model's predictions for the test split.",
 }
 _VERBS: dict[str, Verb] = {
-    "demo": demo.demo,
-    "sample": generating.sample,
-    "reconstruct": generating.reconstruct,
-    "encode": generating.encode,
-    "interpolate": walking.interpolate,
-    "mix": walking.mix,
-    "cluster": grouping.cluster,
-    "augment": grouping.augment,
-    "directions": explaining.directions,
-    "explain": explaining.explain,
-    "invert": inverting.invert,
-    "edit": editing.edit,
-    "evaluate": evaluating.evaluate,
-    "bench": benching.bench,
-    "report": reporting.report,
-    "compare": reporting.compare,
-    "export": evaluating.export,
+    verb.__name__: verb
+    for verb in (
+        *(demo.demo, sample, reconstruct, encode, interpolate, mix, cluster, augment),
+        *(directions, explain, invert, edit, evaluate, bench, report, compare, export),
+    )
 }
 
 
@@ -117,7 +101,7 @@ def _train(args: list[str]) -> None:
     if {"-h", "--help"} & set(args):
         print(_training_help(args[0]))
         return
-    from latentkit.cli.lightning import run
+    from latentkit.cli.training.lightning import run
 
     with warnings.catch_warnings():
         run(_with_shipped_config(args))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latentkit.cli import video
+from latentkit.cli.named.sources import Source
 from latentkit.cli.parser import Common
-from latentkit.cli.sources import Source
 from latentkit.store import json_text, versions, write_all
 from latentkit.views.pixels import enlarged, to_pil
 

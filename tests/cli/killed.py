@@ -55,7 +55,7 @@ def start(folder, *words, output=os.devnull, environ=None):
         environ: variables to set.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["latentkit.cli.lightning", "torch.utils.tensorboard"])
+    context.set_forkserver_preload(["latentkit.cli.training.lightning", "torch.utils.tensorboard"])
     process = context.Process(target=_main, args=(str(folder), words, output, environ or {}))
     process.start()
     return process

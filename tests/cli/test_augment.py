@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import latentkit
-from latentkit.cli.sources import open_data
+from latentkit.cli.named.sources import open_data
 from latentkit.metrics.geometry import energy
 from tests.cli.conftest import result
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import latentkit
-from latentkit.cli import cases, dirbench
+from latentkit.cli.judging import cases, dirbench
 from latentkit.data.shapes_render import FACTORS
 from latentkit.explain.learned_encoder import train_encoder
 from latentkit.explain.oracle import Oracle

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import latentkit
-from latentkit.cli.sources import open_data
+from latentkit.cli.named.sources import open_data
 from latentkit.metrics.similarity import cka, rotation_fit
 from latentkit.training import classifier
 from tests.cli.conftest import result

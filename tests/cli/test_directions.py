@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 import latentkit
-from latentkit.cli.regions import read_region
+from latentkit.cli.named.regions import read_region
+from latentkit.cli.named.sources import open_data
 from latentkit.latent.attributes import attribute
 from latentkit.latent.component_cones import bootstrap_pca, half_angles
 from latentkit.latent.directions import sefa
@@ -35,7 +36,7 @@ def named(place, digits):
 @torch.no_grad()
 def encoded(path, model="vae"):
     """Latents and names of the training part of an .npz."""
-    data = latentkit.cli.sources.open_data(path, {}, (1, 16, 16))
+    data = open_data(path, {}, (1, 16, 16))
     images = data.split("train")[:][0]
     return latentkit.load(f"{model}.safetensors").encode(images), data.item_names("train")
 
@@ -149,7 +150,7 @@ def test_a_picture_in_both_groups_counts_in_neither(ok, typed, place, digits):
     words = ["--start", "name:left", "--end", "name:right", "--data", "twice.npz"]
     said = ok("directions", "vae.safetensors", *ATTRIBUTE, *words)
     z, used = encoded("twice.npz")
-    pictures = latentkit.cli.sources.open_data("twice.npz", {}, (1, 16, 16)).split("train")[:][0]
+    pictures = open_data("twice.npz", {}, (1, 16, 16)).split("train")[:][0]
     left = torch.tensor(["left" in name for name in used])
     keys = [image.numpy().tobytes() for image in pictures]
     sides = [{k for k, flag in zip(keys, left, strict=True) if flag == side} for side in (0, 1)]

@@ -6,7 +6,8 @@ import torch
 from torchvision.models import inception_v3
 
 import latentkit
-from latentkit.cli import bounds, factors, scores, sources
+from latentkit.cli.judging import bounds, factors, scores
+from latentkit.cli.named import sources
 from latentkit.losses.elbo import kl_to_standard_normal
 from latentkit.metrics import generated as features_compared
 from latentkit.metrics.frechet import frechet_distance

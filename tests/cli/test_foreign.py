@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import latentkit
-from latentkit.cli.sources import open_data
+from latentkit.cli.named.sources import open_data
 from latentkit.latent.cluster import kmeans
 from latentkit.store import load_directions
 from tests.cli.conftest import result

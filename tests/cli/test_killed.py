@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from latentkit.cli.checkpoints import find_checkpoint
+from latentkit.cli.training.checkpoints import find_checkpoint
 from tests.cli.killed import (
     EPOCHS,
     OFTEN,

@@ -13,7 +13,7 @@ import torch
 
 import latentkit
 from latentkit.cli import main
-from latentkit.cli.checks import _count
+from latentkit.cli.training.checks import _count
 from latentkit.data.arrays import Arrays
 from latentkit.data.digits import Digits
 from tests.cli.conftest import result

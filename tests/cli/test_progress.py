@@ -12,8 +12,8 @@ import torch
 from tqdm import tqdm
 
 import latentkit.cli
+from latentkit.cli.named.sources import Source
 from latentkit.cli.progress import bar, stage, watched
-from latentkit.cli.sources import Source
 
 
 class Terminal(io.StringIO):

@@ -8,8 +8,9 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch.nn import functional
 
 import latentkit
-from latentkit.cli import main, sampling
-from latentkit.cli.sources import open_data
+from latentkit.cli import main
+from latentkit.cli.generating import sampling
+from latentkit.cli.named.sources import open_data
 from latentkit.latent.two_stage import two_stage
 from latentkit.store import fingerprint, load_directions
 from tests.cli.conftest import SHAPE, SIDE, random_part, result

@@ -13,11 +13,11 @@ from PIL import Image
 from torch import nn
 
 import latentkit
-from latentkit.cli import atlas, readings, scored
-from latentkit.cli.affected import moved_in_words
+from latentkit.cli.explaining import atlas, readings, scored
+from latentkit.cli.explaining.affected import moved_in_words
+from latentkit.cli.explaining.readings import Reader, _layers
+from latentkit.cli.named.sources import open_source
 from latentkit.cli.parser import Common
-from latentkit.cli.readings import Reader, _layers
-from latentkit.cli.sources import open_source
 from latentkit.data.digits import Digits
 from latentkit.data.shapes_render import FACTORS, SHAPES
 from latentkit.explain import explanation

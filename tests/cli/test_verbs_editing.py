@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import latentkit
-from latentkit.cli.edits import Direction, _notes
+from latentkit.cli.inverting.edits import Direction, _notes
 from latentkit.latent.truncation import truncated
 from latentkit.metrics.reconstruction import mse, psnr
 from latentkit.store import Directions, fingerprint, load_directions, save_directions

@@ -58,9 +58,9 @@ class Command:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(
             [
-                "latentkit.cli.lightning",
+                "latentkit.cli.training.lightning",
                 "latentkit.cli.results",
-                "latentkit.cli.paths",
+                "latentkit.cli.walking.paths",
                 "torch.utils.tensorboard",
             ]
         )

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import latentkit
-from latentkit.cli import exploring, main
-from latentkit.cli.exploring import _key, _known, tried
-from latentkit.cli.sources import Source
+from latentkit.cli import main
+from latentkit.cli.named.sources import Source
+from latentkit.cli.reporting import exploring
+from latentkit.cli.reporting.exploring import _key, _known, tried
 from latentkit.models.vae import VAE
 from latentkit.training import classifier
 from tests.cli.mistakes import LOUD

@@ -1,0 +1,1 @@
+"""Directions and what each affects: directions, explain."""

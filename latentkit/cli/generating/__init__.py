@@ -1,0 +1,1 @@
+"""Running a model forwards: sample, reconstruct, encode."""

@@ -1,0 +1,1 @@
+"""Given images, their latents, and moving them: invert, edit."""

@@ -1,0 +1,1 @@
+"""How good a model, or an explanation, is: evaluate, bench."""

@@ -1,0 +1,1 @@
+"""What the user names on the command line, turned into models, data, latents and images."""

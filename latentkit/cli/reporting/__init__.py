@@ -1,0 +1,1 @@
+"""Looking back on finished runs, and handing them on: report, compare, export."""

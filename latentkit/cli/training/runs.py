@@ -1,0 +1,116 @@
+"""The folder of a training: a new one or the one that is resumed, and nobody else's meanwhile."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from latentkit.cli.stopping import RunFailedError, Stopped, asked_to_stop
+from latentkit.cli.training.checkpoints import saved
+from latentkit.store import alone, explained, reason, refused, undisturbed
+from latentkit.training.health import HEALTH_FILE
+from latentkit.training.run import folder_of
+from latentkit.training.watch import events_kept
+
+
+@contextmanager
+def own_folder(trainer: pl.Trainer) -> Iterator[None]:
+    """Gives a training a folder that no other one writes into.
+
+    A new folder in which the training left neither a checkpoint nor an alarm is removed: nothing
+    goes on from it, and there is nothing to learn from it.
+
+    Raises:
+        ValueError: another training is at work in it.
+        RunFailedError: a file could not be written, or read.
+        Stopped: somebody stopped the training.
+    """
+    if not trainer.is_global_zero or not trainer.loggers:
+        yield
+        return
+    with explained(Path(trainer.loggers[0].save_dir or ".")):
+        new = _claim(trainer.loggers[0])
+    folder = folder_of(trainer)
+    if folder is None:
+        yield
+        return
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        with explained(folder):
+            stack.enter_context(alone(folder, "trains in it"))
+        try:
+            with told(folder):
+                yield
+        except BaseException:
+            if new and not any(folder.glob("*.ckpt")) and not (folder / HEALTH_FILE).exists():
+                with undisturbed():
+                    shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+def _claim(logger: Any) -> bool:  # noqa: ANN401  (any of Lightning's)
+    """Makes the folder of a new run; of two that begin at once each gets its own."""
+    if not isinstance(logger, TensorBoardLogger) or logger._version is not None:
+        return False
+    # Lightning opens the expanded name, and looks for the next version at the other one.
+    logger._root_dir = os.path.expandvars(Path(logger._root_dir).expanduser())
+    while True:
+        version = logger._get_next_version()  # what `logger.version` would be
+        folder = Path(logger.root_dir) / f"version_{version}"
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+        except FileExistsError:
+            if not folder.is_dir():  # a file lies where the run goes
+                raise
+            continue
+        logger._version = version
+        return True
+
+
+@contextmanager
+def told(folder: Path | None = None) -> Iterator[None]:
+    """Turns what ends a training from outside into errors that say how to go on.
+
+    Lightning makes an exit of Ctrl-C and of SIGTERM.
+    """
+    try:
+        with events_kept():
+            yield
+    except BaseException as end:
+        code = _code_of(end)
+        if code is not None:
+            raise Stopped(code, _resumable(folder)) from end
+        if isinstance(end, OSError):
+            raise RunFailedError(_said(end, folder), _resumable(folder)) from end
+        raise
+
+
+def _code_of(end: BaseException) -> int | None:
+    """What a training that somebody stopped exits with; None for any other end."""
+    if isinstance(end, SIGTERMException):
+        return 143
+    by_hand = isinstance(end, KeyboardInterrupt) or isinstance(end.__context__, KeyboardInterrupt)
+    return 130 if by_hand or asked_to_stop() else None
+
+
+def _said(error: OSError, folder: Path | None) -> str:
+    """The sentence for what could not be written; of anything else, what the error says."""
+    if error.errno is None or folder is None:
+        return str(error)
+    if error.filename is None and not refused(error):  # no more handles, no memory, no network
+        return str(error)
+    path = Path(str(error.filename or folder)).absolute()
+    inside = path.is_relative_to(folder.absolute())
+    return f"cannot write {error.filename or folder}: {reason(error)}" if inside else str(error)
+
+
+def _resumable(folder: Path | None) -> Path | None:
+    return folder if folder is not None and saved(folder) else None

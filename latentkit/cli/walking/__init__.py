@@ -1,0 +1,1 @@
+"""Moving between latents: interpolate, mix."""
