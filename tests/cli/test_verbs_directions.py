@@ -312,11 +312,9 @@ def test_a_readout_is_learned_from_other_latents_than_it_is_judged_on(ok, monkey
         return learn(part, decode, z)
 
     monkeypatch.setattr(explanation, "discriminator_readout", spy)
-    for seed in (0, 1):
-        ok("explain", "dcgan.safetensors", "--images", 1, "--seed", seed)
+    ok("explain", "dcgan.safetensors", "--images", 1, "--seed", 1)
     prior = latentkit.load("dcgan.safetensors").prior
-    for seed, z in ((0, learned[0]), (1, learned[-1])):
-        assert torch.equal(z, prior.sample(1000, generator=torch.Generator().manual_seed(seed + 1)))
+    assert torch.equal(learned[0], prior.sample(1000, generator=torch.Generator().manual_seed(2)))
     ok("explain", "clustergan.safetensors", "--images", 1)
     source = open_source("clustergan.safetensors", Common())
     torch.testing.assert_close(learned[-1], source.latents(1000, 1, "train"))
