@@ -7,12 +7,13 @@ runs land in `checkpoints/<config name>/version_N`; checkpoints are never unpick
 
 import logging
 import re
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
+from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar, WeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
 
@@ -25,6 +26,7 @@ from latentkit.cli.training.checks import (
     check_shapes,
     plain_ddp,
 )
+from latentkit.cli.training.lines import Lines
 from latentkit.cli.training.runs import own_folder, told
 from latentkit.store import atomic
 from latentkit.training.base import Training
@@ -145,7 +147,11 @@ class TrainingCLI(LightningCLI):
             kwargs["logger"] = self._logger(config)
         if not self.model.automatic_optimization and plain_ddp(config.trainer):
             kwargs["strategy"] = "ddp_find_unused_parameters_true"  # each step trains one network
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**kwargs)
+        if not sys.stdout.isatty():  # where a bar that is redrawn fills a log file
+            callbacks = trainer.callbacks  # type: ignore[attr-defined]
+            callbacks[:] = [Lines() if isinstance(c, ProgressBar) else c for c in callbacks]
+        return trainer
 
     def after_instantiate_classes(self) -> None:
         """Refuses what the model cannot take, before the run has a folder."""
