@@ -40,7 +40,9 @@ class Results:
         out = Path(common.out or f"outputs/{verb}")
         if out.suffix and not out.is_dir():
             if out.suffix not in endings:
-                raise ValueError(f"expected --out to be a folder or end in {endings}, got {out}")
+                raise ValueError(
+                    f"expected --out to be a folder or end in {' or '.join(endings)}, got {out}"
+                )
             self.main, self.json = out, out.with_suffix(".json")
             self.prefix = f"{out.stem}_"
         else:

@@ -197,7 +197,7 @@ def _result(
     numbers = content.get("numbers") or {}
     settings = {"model": content.get("model"), "fingerprint": content.get("fingerprint")}
     settings |= content.get("settings") or {}
-    said = "; ".join(f"{k} {text(v)}" for k, v in settings.items() if v not in (None, ""))
+    said = "; ".join(f"{k} {text(v)}" for k, v in settings.items() if v not in (None, "", [], {}))
     return Result(
         verb=str(content["verb"]),
         place=str(path.parent.relative_to(folder)),
