@@ -14,6 +14,7 @@ from torch import Tensor
 from latentkit.cli import video
 from latentkit.cli.named.sources import Source
 from latentkit.cli.parser import Common
+from latentkit.cli.progress import watched
 from latentkit.store import json_text, versions, write_all
 from latentkit.views.pixels import enlarged, to_pil
 
@@ -149,7 +150,8 @@ class Results:
 
 def _write_gif(frames: Sequence[Tensor], width: int, path: Path) -> None:
     """One enlarged frame at a time: a thousand of them would take gigabytes."""
-    shown = (to_pil(enlarged(frame, width)) for frame in frames)
+    going = watched(frames, "animation", few=len(frames) < 100)
+    shown = (to_pil(enlarged(frame, width)) for frame in going)
     next(shown).save(path, save_all=True, append_images=shown, duration=100, loop=0)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from latentkit.cli.progress import watched
 from latentkit.views.pixels import enlarged
 
 
@@ -32,7 +33,7 @@ def write_video(frames: Sequence[Tensor], width: int, path: Path) -> None:
     with av.open(str(path), "w", format="mp4") as file:
         stream = file.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = breadth, height, "yuv420p"
-        for frame in frames:
+        for frame in watched(frames, "video", few=len(frames) < 100):
             shown = enlarged(frame, width)[:, :height, :breadth].float().cpu().clamp(0, 1)
             pixels = (shown * 255).round().to(torch.uint8).expand(3, -1, -1)
             array = pixels.movedim(0, -1).contiguous().numpy()

@@ -247,6 +247,7 @@ def write_configs(folder):
         "number_fit": "3",
         "class_3": CONFIG.replace("latentkit.models.vae.VAE", "3"),
         "arguments_3": CONFIG.replace("{size: 8, batch_size: 512}", "3"),
+        "pictures_3": CONFIG.rstrip() + "\npictures: 3\n",
         "key_none": CONFIG.replace("latent_dim", "null"),
         "bomb_fit": CONFIG + bomb(),
         "huge": CONFIG.replace("latent_dim: 2", "latent_dim: 1000000000000"),

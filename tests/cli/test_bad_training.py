@@ -14,6 +14,7 @@ fit --config broken_fit.yaml => broken_fit.yaml is no YAML
 fit --config number_fit.yaml => expected a config with keys such as model and data
 fit --config class_3.yaml => expected class_path to be module.Class in class_3.yaml, model
 fit --config arguments_3.yaml => expected init_args to be a mapping in arguments_3.yaml, data
+fit --config pictures_3.yaml => expected a mapping of options at pictures, got 3
 fit --config key_none.yaml => expected names for keys in key_none.yaml
 fit --config bomb_fit.yaml => expected at most 100,000 values, aliases written out
 fit --config latin.yaml => latin.yaml is no YAML: expected text in UTF-8

@@ -11,6 +11,7 @@ import latentkit
 from latentkit.latent.curves import catmull_rom, spline
 from latentkit.latent.interpolate import lerp, matched, mixed, slerp
 from latentkit.metrics.geometry import energy, path_length, step_lengths
+from latentkit.views.pixels import grid, to_pil
 from tests.cli.conftest import result
 
 ENDS = ["--from", "seed:0", "--to", "seed:1"]
@@ -102,6 +103,21 @@ def test_a_loop_comes_back_and_its_animation_goes_round(ok, place):
     assert torch.equal(path[0], path[-1])
     with Image.open(place / "w" / "interpolate.gif") as gif:
         assert gif.n_frames == 12
+
+
+@pytest.mark.parametrize("methods", [["lerp"], ["lerp", "slerp"]])
+def test_a_strip_of_a_long_walk_shows_some_of_it(ok, place, methods):
+    ends = ("--from", "seed:0", "--to", "seed:2", "--method", *methods)
+    ok("interpolate", "vae.safetensors", *ends, "--steps", 130, "--out", "w")
+    path = latents(place / "w")
+    assert path.shape[-2] == 130
+    with Image.open(place / "w" / "interpolate.gif") as gif:
+        assert gif.n_frames == 130 + 128
+    if methods == ["lerp"]:
+        shown = path[torch.linspace(0, 129, 40).round().long()]
+        wanted = to_pil(grid(decoded(latentkit.load("vae.safetensors"), shown)[0], 40))
+        with Image.open(place / "w" / "interpolate.png") as strip:
+            assert np.abs(np.asarray(strip, int) - np.asarray(wanted, int)).max() <= 1
 
 
 @pytest.mark.parametrize("method", ["lerp", "slerp", "geodesic"])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from jsonargparse import Namespace
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar, WeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -118,8 +119,13 @@ class TrainingCLI(LightningCLI):
         return path.parent.parent.name if of_a_run else path.stem
 
     def before_instantiate_classes(self) -> None:
-        """Hands the seed on to model and data."""
+        """Hands the seed on to model and data; refuses a part of the config that is no mapping."""
         config = self.config[self.subcommand]
+        for name in self._parser(self.subcommand).callback_keys:
+            if not isinstance(config[name], Namespace):
+                raise ValueError(
+                    f"expected a mapping of options at {name}, got {config[name]!r:.60}"
+                )
         for part in (config.model, config.get("data")):
             if part and "seed" in (part.get("init_args") or {}) and not part.init_args.seed:
                 part.init_args.seed = int(config.seed_everything)

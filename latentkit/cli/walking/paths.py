@@ -21,6 +21,7 @@ from latentkit.priors import Gaussian, GaussianOneHot, Uniform
 from latentkit.views.pixels import grid
 
 _FINER = 8  # points that measure a leg's speed, for each one that is drawn
+_IN_A_STRIP = 40  # images, at most: of more none can be seen
 _CURVES = {"piecewise": {"lerp", "slerp", "matched", "geodesic"}, "spline": {"lerp", "matched"}}
 
 
@@ -135,20 +136,24 @@ def numbers(walks: Mapping[str, Walk]) -> dict[str, Any]:
 def draw(results: Results, rows: Mapping[str, Tensor], loop: bool) -> None:
     """Writes the strip or the labelled strips, and the animation: there and back, or round.
 
+    Of many images a strip shows some, evenly spaced; the animation has all.
+
     Args:
         results: where to.
         rows: by method, images (T, C, H, W), as many of each.
         loop: whether the walk ends where it began.
     """
     images = torch.stack([*rows.values()], dim=1)  # (T, M, C, H, W)
+    shown = torch.linspace(0, len(images) - 1, min(len(images), _IN_A_STRIP)).round().long()
     picture = results.drawn
     if len(rows) > 1 or picture.suffix != ".png":
         from latentkit.views.figures import labelled_rows  # matplotlib, for this alone
 
-        results.figure(labelled_rows(rows), picture)
-        frames, width = [grid(several, len(several)) for several in images], 512
+        results.figure(labelled_rows({name: row[shown] for name, row in rows.items()}), picture)
+        sheets = [grid(several, len(several)) for several in images]
+        frames, width = [sheet[: images.shape[2]] for sheet in sheets], 512  # grey ones stay grey
     else:
-        results.image(grid(images[:, 0], len(images)), picture)
+        results.image(grid(images[shown, 0], len(shown)), picture)
         frames, width = [*images[:, 0]], 256
     moving = frames[:-1] if loop else [*frames, *frames[-2:0:-1]]
     results.animation(moving, width)
