@@ -10,7 +10,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-_QUIET = {"pytorch_lightning", "latentkit"}  # whose callbacks read no values after a batch
+# Whose callbacks read no values after a batch, or only show the latest that were reported.
+_QUIET = {"pytorch_lightning", "latentkit"}
 
 
 def reported(trainer: pl.Trainer) -> bool:

@@ -4,17 +4,34 @@ import re
 import sys
 
 import pytest
-from pytorch_lightning.callbacks import RichProgressBar, TQDMProgressBar
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar, RichProgressBar, TQDMProgressBar
 
 from latentkit.cli.training import lightning, lines
 from tests.cli.mistakes import LOUD
 
-LINE = r"epoch (\d+)/2 in \d+\.\d s: val/negative_elbo [\d.]+, val/nll [\d.]+, val/kl [\d.e-]+"
+SCORES = r"val/negative_elbo [\d.]+, val/nll [\d.]+, val/kl [\d.e-]+"
+LINE = rf"epoch (\d+)/2 in \d+\.\d s: {SCORES}"
+OWN = "tests.cli.test_lines."
+
+
+class Talker(pl.Callback):
+    """Speaks in Lightning's way, which asks the bar."""
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        pl_module.print("epoch of a callback")
+
+
+class OwnBar(ProgressBar):
+    """Somebody's own."""
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        print("epoch of an own bar")
 
 
 @pytest.fixture
 def fit(ok, place):
-    """Fits a VAE for two epochs and gives the lines about them."""
+    """Fits a VAE for two epochs of two batches and gives the lines about them."""
     (place / "vae.yaml").write_text(LOUD)
 
     def run(*words):
@@ -31,12 +48,54 @@ def test_a_file_gets_a_line_an_epoch_and_no_bar(fit):
 def test_a_long_epoch_does_not_keep_silent(fit, monkeypatch):
     monkeypatch.setattr(lines, "_SILENCE", -1.0)
     said = fit()
-    assert said[0] == "epoch 1/2, 1 of 2 batches"
+    assert said[:2] == ["epoch 1/2, 1 of 2 batches", "epoch 1/2, 2 of 2 batches"]
+    assert re.fullmatch(LINE, said[2])
     assert len(said) == 6
+
+
+def test_batches_are_counted_right_where_steps_are_limited(fit, monkeypatch):
+    monkeypatch.setattr(lines, "_SILENCE", -1.0)
+    said = fit("--trainer.max_epochs", "-1", "--trainer.max_steps", "3")
+    assert [line for line in said if "batches" in line] == [
+        "epoch 1, 1 of 2 batches",
+        "epoch 1, 2 of 2 batches",
+        "epoch 2, 1 of 2 batches",
+    ]
+
+
+def test_scores_stand_where_they_were_measured(fit):
+    first, second = fit("--trainer.check_val_every_n_epoch", "2")
+    assert re.fullmatch(r"epoch 1/2 in \d+\.\d s", first)
+    assert re.fullmatch(LINE, second)
+    _, third = fit("--trainer.check_val_every_n_epoch", "1", "--trainer.max_steps", "3")
+    assert "val/" not in third
+
+
+def test_who_goes_on_within_an_epoch_does_not_know_its_time(fit, place):
+    fit("--trainer.max_steps", "3")
+    said = fit("--trainer.max_steps", "4", "--ckpt_path", "last")
+    assert re.fullmatch(rf"epoch 2/2: {SCORES}", said[-1])
+
+
+def test_lightnings_print_works(fit):
+    assert "epoch of a callback" in fit("--trainer.callbacks", f"{OWN}Talker")
+
+
+def test_an_own_bar_stays(fit):
+    assert fit("--trainer.callbacks", f"{OWN}OwnBar") == ["epoch of an own bar"] * 2
 
 
 def test_who_wants_no_bar_gets_no_lines(fit):
     assert fit("--trainer.enable_progress_bar", "false") == []
+
+
+def test_a_reader_who_leaves_does_not_stop_the_training(fit, place, monkeypatch):
+    def gone(*words, **options):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(lines, "print", gone, raising=False)
+    assert fit() == []
+    assert (place / "checkpoints/vae/version_0/metrics.json").exists()
 
 
 def test_a_terminal_has_the_bar(fit, monkeypatch):

@@ -10,8 +10,8 @@ import torch
 import latentkit
 from latentkit.cli import main
 from latentkit.cli.named.sources import Source
-from latentkit.cli.reporting import exploring
-from latentkit.cli.reporting.exploring import _key, _known, tried
+from latentkit.cli.reporting import looking
+from latentkit.cli.reporting.looking import _key, _known, tried
 from latentkit.models.vae import VAE
 from latentkit.training import classifier
 from tests.cli.mistakes import LOUD
@@ -170,7 +170,7 @@ def test_whatever_a_model_dies_of_is_told():
 
 
 def test_a_map_shows_no_more_than_a_page_can_hold(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(exploring, "MOST_POINTS", 25)
+    monkeypatch.setattr(looking, "MOST_POINTS", 25)
     again = copied(run, tmp_path / "again")
     assert main(["report", str(again), "--images", "60"]) == 0
     text = (again / "report.html").read_text()

@@ -12,7 +12,7 @@ from torch import Tensor
 from latentkit.cli.judging.scores import measure
 from latentkit.cli.named.sources import Source, open_source
 from latentkit.cli.parser import Common
-from latentkit.cli.reporting.exploring import tried
+from latentkit.cli.reporting.looking import tried
 from latentkit.data.base import ImageData
 from latentkit.metrics.similarity import cka, rotation_fit
 from latentkit.training.classifier import has_classes

@@ -26,7 +26,7 @@ def report(run: str, common: Common, *, data: str | None = None, images: int = 1
     if not folder.is_dir():
         raise ValueError(f"expected a run folder or a folder of results, got {run}")
     from latentkit.cli.named.sources import at_least
-    from latentkit.cli.reporting.exploring import explore, one_at_a_time
+    from latentkit.cli.reporting.looking import explore, one_at_a_time
     from latentkit.store import CHECKPOINT_FILE, MODEL_FILE, atomic
     from latentkit.views.report import page
 

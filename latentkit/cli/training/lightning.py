@@ -121,10 +121,11 @@ class TrainingCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Hands the seed on to model and data; refuses a part of the config that is no mapping."""
         config = self.config[self.subcommand]
-        for name in self._parser(self.subcommand).callback_keys:
+        for name in ("trainer", *self._parser(self.subcommand).callback_keys):
             if not isinstance(config[name], Namespace):
                 raise ValueError(
-                    f"expected a mapping of options at {name}, got {config[name]!r:.60}"
+                    f"expected a mapping of options at {name}, got {config[name]!r:.60}: leave "
+                    f"{name} out for the defaults"
                 )
         for part in (config.model, config.get("data")):
             if part and "seed" in (part.get("init_args") or {}) and not part.init_args.seed:
@@ -154,10 +155,18 @@ class TrainingCLI(LightningCLI):
         if not self.model.automatic_optimization and plain_ddp(config.trainer):
             kwargs["strategy"] = "ddp_find_unused_parameters_true"  # each step trains one network
         trainer = super().instantiate_trainer(**kwargs)
-        if not sys.stdout.isatty():  # where a bar that is redrawn fills a log file
-            callbacks = trainer.callbacks  # type: ignore[attr-defined]
-            callbacks[:] = [Lines() if isinstance(c, ProgressBar) else c for c in callbacks]
+        self._replace_bar(trainer.callbacks)  # type: ignore[attr-defined]
         return trainer
+
+    def _replace_bar(self, callbacks: list[pl.Callback]) -> None:
+        """Puts lines in the place of Lightning's bar where it would fill a log file."""
+        asked = self.config_init[self.subcommand].trainer.callbacks
+        own = asked if isinstance(asked, list) else [asked]
+        terminal = sys.stdout is not None and sys.stdout.isatty()
+        if self.subcommand == "fit" and not terminal:
+            for k, callback in enumerate(callbacks):
+                if isinstance(callback, ProgressBar) and callback not in own:
+                    callbacks[k] = Lines()
 
     def after_instantiate_classes(self) -> None:
         """Refuses what the model cannot take, before the run has a folder."""

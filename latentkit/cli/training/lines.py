@@ -1,5 +1,6 @@
 """Progress where there is no terminal: lines for a log file instead of a bar that is redrawn."""
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -8,29 +9,34 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 from torch import Tensor
 
-_SILENCE = 60.0
-"""Seconds without a word, at most: an epoch may take hours."""
+_SILENCE = 60.0  # seconds between two lines of one epoch, which may take hours
 
 
 class Lines(ProgressBar):
-    """Prints a line when an epoch ends, with its metrics, and one a minute in between."""
+    """Prints a line when a training epoch ends, with its metrics, and one a minute in between.
+
+    Metrics of a validation stand only on lines that come after it in the same epoch.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._silent = False
-        self._spoke = self._began = 0.0
+        self.is_enabled = True  # Lightning asks for it, too
+        self._spoke = time.monotonic()
+        self._began: float | None = None  # None in an epoch whose beginning another process saw
+        self._validated = False
 
     def disable(self) -> None:
         """Says nothing any more, as on all processes but the first."""
-        self._silent = True
+        self.is_enabled = False
 
     def enable(self) -> None:
         """Speaks again."""
-        self._silent = False
+        self.is_enabled = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Takes the time."""
+        """Takes the time; Lightning does not call it where a run goes on within an epoch."""
         self._spoke = self._began = time.monotonic()
+        self._validated = False
 
     def on_train_batch_end(
         self,
@@ -42,20 +48,31 @@ class Lines(ProgressBar):
     ) -> None:
         """Says how far the epoch is, if nothing was said for a minute."""
         if time.monotonic() - self._spoke > _SILENCE:
-            done = f"{batch_idx + 1:,} of {self.total_train_batches:,} batches"
-            self._say(f"{self._epoch(trainer)}, {done}", trainer)
+            total = trainer.num_training_batches
+            of = f" of {total:,}" if math.isfinite(total) else ""
+            self._say(f"{_epoch(trainer)}, {batch_idx + 1:,}{of} batches", trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Notes that there are new scores."""
+        self._validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Says how the epoch ended, validation included, and how long it took."""
-        took = time.monotonic() - self._began
-        self._say(f"{self._epoch(trainer)} in {took:.1f} s", trainer)
-
-    def _epoch(self, trainer: pl.Trainer) -> str:
-        of = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
-        return f"epoch {trainer.current_epoch + 1}{of}"
+        took = "" if self._began is None else f" in {time.monotonic() - self._began:.1f} s"
+        self._say(f"{_epoch(trainer)}{took}", trainer)
 
     def _say(self, begin: str, trainer: pl.Trainer) -> None:
         self._spoke = time.monotonic()
-        if not self._silent:
-            said = ", ".join(f"{k} {v:.4g}" for k, v in trainer.progress_bar_metrics.items())
-            print(f"{begin}: {said}" if said else begin, flush=True)
+        known = trainer.progress_bar_metrics.items()  # also those of epochs before
+        new = [(k, v) for k, v in known if self._validated or not k.startswith("val/")]
+        said = ", ".join(f"{k} {v:.4g}" for k, v in new)
+        if self.is_enabled:
+            try:
+                print(f"{begin}: {said}" if said else begin, flush=True)
+            except BrokenPipeError:  # whoever read left; the training goes on
+                self.disable()
+
+
+def _epoch(trainer: pl.Trainer) -> str:
+    of = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
+    return f"epoch {trainer.current_epoch + 1}{of}"

@@ -21,7 +21,8 @@ from latentkit.priors import Gaussian, GaussianOneHot, Uniform
 from latentkit.views.pixels import grid
 
 _FINER = 8  # points that measure a leg's speed, for each one that is drawn
-_IN_A_STRIP = 40  # images, at most: of more none can be seen
+IN_A_STRIP = 40
+"""Images, at most: of more none can be seen."""
 _CURVES = {"piecewise": {"lerp", "slerp", "matched", "geodesic"}, "spline": {"lerp", "matched"}}
 
 
@@ -144,7 +145,7 @@ def draw(results: Results, rows: Mapping[str, Tensor], loop: bool) -> None:
         loop: whether the walk ends where it began.
     """
     images = torch.stack([*rows.values()], dim=1)  # (T, M, C, H, W)
-    shown = torch.linspace(0, len(images) - 1, min(len(images), _IN_A_STRIP)).round().long()
+    shown = torch.linspace(0, len(images) - 1, min(len(images), IN_A_STRIP)).round().long()
     picture = results.drawn
     if len(rows) > 1 or picture.suffix != ".png":
         from latentkit.views.figures import labelled_rows  # matplotlib, for this alone

@@ -45,7 +45,7 @@ def interpolate(
     An endpoint is an image file, seed:N (a prior sample), item:N (of the test images), cluster:N
     or a .npy latent. Writes a strip (.png, or .svg or .pdf if --out ends in it), an animation
     (.gif, and .mp4 if --out does), and the latents (.npy). Several methods give a labelled row
-    each.
+    each. Of more than 40 points the strip shows 40, evenly spaced; all else has all of them.
 
     Args:
         model: a model file, run folder, .ckpt or package.module:factory.
@@ -77,7 +77,9 @@ def interpolate(
     latents = np.stack([walk.path.numpy() for walk in walks.values()])
     kept = latents if len(latents) > 1 else latents[0]
     results.add(results.path("latents.npy"), partial(np.save, arr=kept))
-    results.finish(paths.numbers(walks), source, method=methods, anchors=names)
+    numbers = paths.numbers(walks)
+    said = {"in_the_strip": min(numbers["points"], paths.IN_A_STRIP)}
+    results.finish(numbers, source, method=methods, anchors=names, **said)
 
 
 def mix(

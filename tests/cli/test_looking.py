@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from latentkit.cli.reporting.exploring import _KEY, _forget
+from latentkit.cli.reporting.looking import _KEY, _forget
 
 
 def test_results_of_somebody_else_are_left(tmp_path):
