@@ -11,12 +11,11 @@ from latentkit.store.files import (
     write_all,
     write_json,
 )
-from latentkit.store.identity import fingerprint
+from latentkit.store.identity import describe, fingerprint
 from latentkit.store.models import (
     CHECKPOINT_FILE,
     MODEL_FILE,
     checkpoint_entry,
-    describe,
     load,
     read_about,
     save,

@@ -1,6 +1,7 @@
-"""The fingerprint of a model: what says that a direction belongs to it."""
+"""What a model is: how to build it anew, and the fingerprint that ties directions to it."""
 
 import hashlib
+import inspect
 import json
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -11,13 +12,39 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from latentkit.store.models import describe
+from latentkit.store.files import plain
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
 Part: TypeAlias = nn.Module | Tensor | Array | CodeType | bool | int | float | str
 
 _DEPTH = 6  # of objects within objects: a model lies near the surface
+
+
+def describe(model: nn.Module) -> dict[str, Any]:
+    """Gives the `class_path` and `init_args` that would build `model` anew.
+
+    Raises:
+        ValueError: the class does not keep one of its arguments under its own name.
+    """
+    kind = type(model)
+    names = [n for n in inspect.signature(kind).parameters if n != "self"]
+    missing = [n for n in names if not hasattr(model, n)]
+    if missing:
+        raise ValueError(
+            f"expected {kind.__name__} to keep its argument(s) {', '.join(missing)} as attributes "
+            "of the same name, so that a file can say how to build it; set them in __init__"
+        )
+    arguments = {n: plain(getattr(model, n)) for n in names}
+    for name, value in arguments.items():
+        try:
+            json.dumps(value)
+        except TypeError as error:
+            raise ValueError(
+                f"expected {kind.__name__} to take numbers, texts and lists of them, which a file "
+                f"can hold; its argument {name} is a {type(value).__name__}"
+            ) from error
+    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
 
 
 def fingerprint(model: object) -> str:

@@ -6,7 +6,6 @@ A class is describable when it keeps each constructor argument under the argumen
 """
 
 import importlib
-import inspect
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -24,37 +23,12 @@ from torch.overrides import TorchFunctionMode
 import latentkit
 from latentkit.shipped import check_named, find_model
 from latentkit.store.files import atomic, plain
+from latentkit.store.identity import describe, modules_in
 from latentkit.store.imports import imported
 
 _KEY = "latentkit"  # the metadata entry, and the checkpoint entry, that holds the description
 _MAKERS = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full}
 MODEL_FILE, CHECKPOINT_FILE = "model.safetensors", "last.ckpt"
-
-
-def describe(model: nn.Module) -> dict[str, Any]:
-    """Gives the `class_path` and `init_args` that would build `model` anew.
-
-    Raises:
-        ValueError: the class does not keep one of its arguments under its own name.
-    """
-    kind = type(model)
-    names = [n for n in inspect.signature(kind).parameters if n != "self"]
-    missing = [n for n in names if not hasattr(model, n)]
-    if missing:
-        raise ValueError(
-            f"expected {kind.__name__} to keep its argument(s) {', '.join(missing)} as attributes "
-            "of the same name, so that a file can say how to build it; set them in __init__"
-        )
-    arguments = {n: plain(getattr(model, n)) for n in names}
-    for name, value in arguments.items():
-        try:
-            json.dumps(value)
-        except TypeError as error:
-            raise ValueError(
-                f"expected {kind.__name__} to take numbers, texts and lists of them, which a file "
-                f"can hold; its argument {name} is a {type(value).__name__}"
-            ) from error
-    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
 
 
 def checkpoint_entry(
@@ -182,8 +156,6 @@ def _from_factory(source: str, device: str | torch.device) -> Any:  # noqa: ANN4
             f"got {type(built).__name__}; make one of a plain generator with "
             "latentkit.latent.generator.Generator(network, shape=..., latent_dim=...)"
         )
-    from latentkit.store.identity import modules_in  # which needs this module in turn
-
     for module in modules_in(built):  # also those behind its functions: nobody else would
         module.to(device).eval()
     return built

@@ -12,7 +12,7 @@ from latentkit.cli.named.endpoints import endpoint
 from latentkit.cli.named.sources import Source
 from latentkit.cli.results import Results
 from latentkit.cli.walking.geodesics import geodesics
-from latentkit.cli.walking.verbs import Way
+from latentkit.cli.walking.way import Way
 from latentkit.latent.curves import catmull_rom, even, spline
 from latentkit.latent.interpolate import lerp, matched, mixed, slerp, through
 from latentkit.latent.render import decode_path
