@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from latentkit import cli
+from latentkit.cli.training.verbs import TRAINING
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "comparison.md").read_text()
@@ -73,7 +74,7 @@ def test_the_command_exists(script, monkeypatch, command, capsys):
         tests = functions(ROOT / words[0])
         assert not words[1:] or (words[1] == "-k" and any(words[2] in name for name in tests))
     elif program == "latentkit":
-        assert words[0] in {*cli._VERBS, *cli._TRAINING}
+        assert words[0] in {*cli._VERBS, *TRAINING}
         assert words[1:] == ["--help"]
     elif words[0] == "benchmarks":
         PARTS["main"]([*words[1:], "--list"])
