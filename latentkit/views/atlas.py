@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 from torch import Tensor
 
 from latentkit.views.pixels import check_picture
@@ -16,6 +20,8 @@ _QUESTIONS = {
     "discriminator reading": "what the discriminator's\nfeatures keep of it",
     "encoder use": "use: which part of the\nchange the encoder uses",
 }
+
+_GAP = 0.1  # between two cells, of the height of one
 
 Limits: TypeAlias = tuple[float, float]
 """The values at the two ends of a colour bar."""
@@ -55,19 +61,14 @@ def atlas(panel: AtlasRows, names: Sequence[str], title: str, notes: Sequence[st
         notes: lines below it, for the measured numbers.
     """
     rows, frames = panel.walks.shape[:2]
-    columns = frames + len(panel.maps)
     height = 1.25 * rows + 0.9 + 0.22 * len(notes)
-    figure = Figure(figsize=(1.25 * columns + 1.2, height), layout="constrained")
-    figure.suptitle(title, fontsize=11)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for r in range(rows):
-        for t in range(frames):
-            show_image(grid[r][t], panel.walks[r, t])
-        grid[r][0].set_ylabel(names[r], fontsize=8)
-    grid[0][frames // 2].set_title("walk along the direction", fontsize=8)
-    for c, (question, maps) in enumerate(panel.maps.items(), start=frames):
-        limits = panel.limits.get(question) or limits_of(maps)
-        _draw_column(figure, [grid[r][c] for r in range(rows)], question, maps, limits)
+    size = (1.25 * (frames + len(panel.maps)) + 1.2, height)
+    figure = _figure(size, title, panel.walks, panel.maps, panel.limits)
+    walk = figure.axes[0]
+    walk.set_title("walk along the direction", fontsize=8)
+    middles = [(1 + _GAP) * r + 0.5 for r in range(rows)]
+    walk.set_yticks(middles, names, rotation=90, va="center", fontsize=8)
+    walk.tick_params(length=0)
     if notes:
         figure.supxlabel("\n".join(notes), fontsize=8)
     return figure
@@ -81,40 +82,57 @@ def heatmaps(images: Tensor, maps: Mapping[str, Tensor], method: str) -> Figure:
         maps: by score, (N, *S).
         method: that made the maps.
     """
-    rows, columns = len(images), 1 + len(maps)
-    figure = Figure(figsize=(1.6 * columns + 0.8, 1.5 * rows + 0.8), layout="constrained")
-    figure.suptitle(
-        f"where a network reads a score ({method}; faithfulness not measured)", fontsize=10
-    )
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for r in range(rows):
-        show_image(grid[r][0], images[r])
-    for c, (name, signed) in enumerate(maps.items(), start=1):
-        _draw_column(figure, [grid[r][c] for r in range(rows)], name, signed, limits_of(signed))
+    title = f"where a network reads a score ({method}; faithfulness not measured)"
+    size = (1.6 * (1 + len(maps)) + 0.8, 1.5 * len(images) + 0.8)
+    return _figure(size, title, images[:, None], maps, {})
+
+
+def _figure(
+    size: tuple[float, float],
+    title: str,
+    images: Tensor,
+    maps: Mapping[str, Tensor],
+    limits: Mapping[str, Limits],
+) -> Figure:
+    """Images (R, T, C, H, W) in [0, 1], and a column with a colour bar for each kind of map.
+
+    All images stand in one pair of axes, and all maps of a kind: Matplotlib needs a hundredth of
+    a second for each pair, and pictures have dozens of cells.
+    """
+    check_picture(images)
+    rows, frames, channels, height, width = images.shape
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    ratios = [frames + _GAP * (frames - 1), *[1.0] * len(maps)]
+    first, *others = figure.subplots(1, len(ratios), squeeze=False, width_ratios=ratios)[0]
+    pixels = images.clamp(0, 1).movedim(2, -1).numpy()
+    pixels = pixels[..., 0] if channels == 1 else pixels
+    _draw_cells(first, pixels, width / height, ("gray", 0.0, 1.0))
+    for axes, (question, values) in zip(others, maps.items(), strict=True):
+        low, high = limits.get(question) or limits_of(values)
+        colours = "RdBu_r" if low < 0 else "viridis"
+        shown = _draw_cells(axes, values.numpy()[:, None], width / height, (colours, low, high))
+        axes.set_title(_QUESTIONS.get(question, question), fontsize=8)
+        long = min(1.0, 2 / rows)
+        bar = axes.inset_axes((1.04, (1 - long) / 2, 0.07, long))
+        figure.colorbar(shown, cax=bar).ax.tick_params(labelsize=6)
     return figure
 
 
-def _draw_column(
-    figure: Figure, column: Sequence[Axes], question: str, maps: Tensor, limits: Limits
-) -> None:
-    """Draws one kind of map for every row, on one scale, with one colour bar."""
-    low, high = limits
-    colours = "RdBu_r" if low < 0 else "viridis"
-    for axes, values in zip(column, maps, strict=True):
-        picture = axes.imshow(values.numpy(), cmap=colours, vmin=low, vmax=high)
-        _bare(axes)
-    column[0].set_title(_QUESTIONS.get(question, question), fontsize=8)
-    figure.colorbar(picture, ax=list(column), fraction=0.08, pad=0.02).ax.tick_params(labelsize=6)
-
-
-def show_image(axes: Axes, image: Tensor) -> None:
-    """Draws one image (C, H, W) in [0, 1], 1 or 3 channels."""
-    check_picture(image)
-    pixels = image.clamp(0, 1).movedim(0, -1).numpy()
-    axes.imshow(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
-    _bare(axes)
-
-
-def _bare(axes: Axes) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
+def _draw_cells(
+    axes: Axes, pictures: NDArray[Any], width: float, colours: tuple[str, float, float]
+) -> AxesImage:
+    """Draws pictures (R, T, ...) in rows and columns of cells that are 1 high; gives the last."""
+    name, low, high = colours
+    step = width + _GAP
+    for r, t in np.ndindex(pictures.shape[:2]):
+        x, y = step * t, (1 + _GAP) * r
+        shown = axes.imshow(
+            pictures[r, t], cmap=name, vmin=low, vmax=high, extent=(x, x + width, y + 1, y)
+        )
+        axes.add_patch(Rectangle((x, y), width, 1, fill=False, linewidth=0.8, clip_on=False))
+    rows, columns = pictures.shape[:2]
+    axes.set(xlim=(0, step * columns - _GAP), ylim=((1 + _GAP) * rows - _GAP, 0))
+    axes.set(xticks=[], yticks=[], aspect="equal")
+    axes.spines[:].set_visible(False)
+    return shown

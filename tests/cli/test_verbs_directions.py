@@ -603,11 +603,11 @@ def test_the_colours_of_all_pictures_of_a_call_mean_the_same(ok, monkeypatch):
     monkeypatch.setattr(atlas, "atlas", spy)
     ok("explain", "clustergan.safetensors", "--images", 2)
     assert len(figures) == 5  # of all directions at one image, and of each
-    bars = [[axes.get_ylim() for axes in f.axes if not axes.images] for f in figures]
+    bars = [[bar.get_ylim() for axes in f.axes for bar in axes.child_axes] for f in figures]
     assert all(bar == bars[0] for bar in bars)
     assert len(set(bars[0])) == 4  # effect, two readings, use: each has its own
     for figure in figures:
-        for image in (axes.images[0] for axes in figure.axes if axes.images):
+        for image in (image for axes in figure.axes for image in axes.images):
             low, high = image.get_clim()
             assert low <= image.get_array().min() <= image.get_array().max() <= high
 

@@ -8,8 +8,13 @@ from latentkit.views.atlas import AtlasRows, atlas, heatmaps, limits_of
 
 
 def images_of(figure):
-    """(axes, image) of every picture, colour bars apart."""
-    return [(axes, axes.images[0]) for axes in figure.axes if axes.images]
+    """(axes, image) of every cell."""
+    return [(axes, image) for axes in figure.axes for image in axes.images]
+
+
+def bars_of(figure):
+    """The colour bars."""
+    return [bar for axes in figure.axes for bar in axes.child_axes]
 
 
 @pytest.fixture
@@ -28,11 +33,27 @@ def panel():
 def test_an_atlas_has_a_row_for_each_image_and_a_column_for_each_frame_and_map(panel):
     figure = atlas(panel, ["a", "b", "c"], "pc 1", ["first note", "second note"])
     assert len(images_of(figure)) == 3 * (5 + 4)
-    assert len(figure.axes) == 3 * (5 + 4) + 4  # and a colour bar a map
+    assert len(bars_of(figure)) == 4  # one for each kind of map
     assert figure.get_suptitle() == "pc 1"
     assert figure.get_supxlabel() == "first note\nsecond note"
-    labels = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
-    assert labels == ["a", "b", "c"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b", "c"]
+
+
+def test_cells_stand_in_rows_at_the_same_height_in_every_column(panel):
+    figure = atlas(panel, ["a", "b", "c"], "pc 1")
+    figure.draw_without_rendering()
+    spots = [
+        image.get_window_extent().bounds  # x, y, width, height
+        for _, image in images_of(figure)
+    ]
+    walks, maps = np.array(spots[:15]).reshape(3, 5, 4), np.array(spots[15:]).reshape(4, 3, 4)
+    np.testing.assert_allclose(walks[..., 2:] - walks[0, 0, 2:], 0, atol=0.1)
+    assert (np.diff(walks[:, 0, 1]) < -walks[0, 0, 3]).all()
+    assert (np.diff(walks[0, :, 0]) > walks[0, 0, 2]).all()
+    for column in maps:
+        np.testing.assert_allclose(column[:, [1, 3]], walks[:, 0, [1, 3]], atol=0.5)
+    middles = [label.get_window_extent().y0 for label in figure.axes[0].get_yticklabels()]
+    assert (np.diff(middles) < 0).all()
 
 
 def test_an_atlas_says_which_question_a_column_answers(panel):
@@ -76,9 +97,9 @@ def test_given_limits_are_those_of_every_picture(panel):
     limits = {question: limits_of(maps) for question, maps in panel.maps.items()}
     figure = atlas(AtlasRows(panel.walks, weak, limits), ["a", "b", "c"], "pc 2")
     shown = [image for _, image in images_of(figure) if image.get_cmap().name != "gray"]
-    assert [image.get_clim() for image in shown] == 3 * list(limits.values())
-    assert [image.get_cmap().name for image in shown] == 3 * ["viridis", *["RdBu_r"] * 3]
-    bars = [axes.get_ylim() for axes in figure.axes if not axes.images]
+    assert [image.get_clim() for image in shown] == [x for x in limits.values() for _ in "abc"]
+    assert [image.get_cmap().name for image in shown] == ["viridis"] * 3 + ["RdBu_r"] * 9
+    bars = [bar.get_ylim() for bar in bars_of(figure)]
     assert bars == [pytest.approx(limits[question]) for question in panel.maps]
 
 
