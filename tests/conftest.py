@@ -11,6 +11,9 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+# It compiles for ten seconds in every process that uses it; one slow test has it back.
+sys.modules["umap"] = None  # type: ignore[assignment]
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 

@@ -495,9 +495,10 @@ def test_a_model_of_unlabelled_images_moves_nothing_by_name(ok, place):
 
 
 CAMS = ["hires-cam", "grad-cam", "grad-cam++", "xgrad-cam", "layer-cam"]
+MORE_CAMS = [pytest.param(name, marks=pytest.mark.slow) for name in CAMS[2:]]
 
 
-@pytest.mark.parametrize("method", ["natural", *CAMS])
+@pytest.mark.parametrize("method", ["natural", *CAMS[:2], *MORE_CAMS])
 def test_directions_are_read_by_every_method(ok, place, method):
     ok("explain", "clustergan.safetensors", "--images", 1, "--method", method)
     content = result(place / "outputs/explain/result.json")

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -142,7 +143,9 @@ def test_projections_lie_in_the_unit_square_and_keep_the_shape():
     assert notes[0].startswith("PCA shows 9")
 
 
-def test_umap_where_it_is_installed():
+@pytest.mark.slow
+def test_umap_where_it_is_installed(monkeypatch):
+    monkeypatch.delitem(sys.modules, "umap")  # see tests/conftest.py
     pytest.importorskip("umap")
     found, _ = projections(torch.randn(30, 4))
     assert len(found["UMAP"]) == 30
