@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +34,29 @@ def own_folder(trainer: pl.Trainer) -> Iterator[None]:
     if not trainer.is_global_zero or not trainer.loggers:
         yield
         return
-    with explained(Path(trainer.loggers[0].save_dir or ".")):
-        new = _claim(trainer.loggers[0])
-    folder = folder_of(trainer)
-    if folder is None:
-        yield
-        return
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    new, folder = False, None
     with ExitStack() as stack:
-        with explained(folder):
-            stack.enter_context(alone(folder, "trains in it"))
         try:
-            with told(folder):
+            with undisturbed():  # or a stop could fall between a new folder and its removal
+                with explained(Path(trainer.loggers[0].save_dir or ".")):
+                    new = _claim(trainer.loggers[0])
+                folder = folder_of(trainer)
+                if folder is not None:
+                    with explained(folder):
+                        folder.mkdir(parents=True, exist_ok=True)
+                        stack.enter_context(alone(folder, "trains in it"))
+            with nullcontext() if folder is None else told(folder):
                 yield
         except BaseException:
-            if new and not any(folder.glob("*.ckpt")) and not (folder / HEALTH_FILE).exists():
+            if new and folder is not None and _is_empty(folder):
                 with undisturbed():
                     shutil.rmtree(folder, ignore_errors=True)
             raise
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether a training left neither a checkpoint nor an alarm."""
+    return not any(folder.glob("*.ckpt")) and not (folder / HEALTH_FILE).exists()
 
 
 def _claim(logger: Any) -> bool:  # noqa: ANN401  (any of Lightning's)
