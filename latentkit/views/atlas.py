@@ -1,7 +1,9 @@
 """The direction atlas: a walk, its effect and its readings side by side, with colour bars."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import sqrt
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,6 +24,8 @@ _QUESTIONS = {
 }
 
 _GAP = 0.1  # between two cells, of the height of one
+_BAR, _BAR_GAP = 0.09, 0.05  # a colour bar and the space before it, in inches
+_LETTERS = 16  # of a label, on an inch
 
 Limits: TypeAlias = tuple[float, float]
 """The values at the two ends of a colour bar."""
@@ -60,14 +64,14 @@ def atlas(panel: AtlasRows, names: Sequence[str], title: str, notes: Sequence[st
         title: of the picture.
         notes: lines below it, for the measured numbers.
     """
-    rows, frames = panel.walks.shape[:2]
-    height = 1.25 * rows + 0.9 + 0.22 * len(notes)
-    size = (1.25 * (frames + len(panel.maps)) + 1.2, height)
-    figure = _figure(size, title, panel.walks, panel.maps, panel.limits)
+    around = (1.2, 0.9 + 0.22 * len(notes))
+    cell = _Cell.of(panel.walks, 1.25, around)
+    figure = _figure(cell, title, panel.walks, panel.maps, panel.limits)
     walk = figure.axes[0]
-    walk.set_title("walk along the direction", fontsize=8)
-    middles = [(1 + _GAP) * r + 0.5 for r in range(rows)]
-    walk.set_yticks(middles, names, rotation=90, va="center", fontsize=8)
+    walk.set_title("walk along\nthe direction", fontsize=8)
+    middles = [(1 + _GAP) * r + 0.5 for r in range(len(panel.walks))]
+    short = [textwrap.fill(name, max(8, int(_LETTERS * cell.height))) for name in names]
+    walk.set_yticks(middles, short, rotation=90, va="center", ha="right", fontsize=8)
     walk.tick_params(length=0)
     if notes:
         figure.supxlabel("\n".join(notes), fontsize=8)
@@ -82,13 +86,48 @@ def heatmaps(images: Tensor, maps: Mapping[str, Tensor], method: str) -> Figure:
         maps: by score, (N, *S).
         method: that made the maps.
     """
-    title = f"where a network reads a score ({method}; faithfulness not measured)"
-    size = (1.6 * (1 + len(maps)) + 0.8, 1.5 * len(images) + 0.8)
-    return _figure(size, title, images[:, None], maps, {})
+    title = f"where a network reads a score\n({method}; faithfulness not measured)"
+    walks = images[:, None]
+    return _figure(_Cell.of(walks, 1.5, (1.0, 0.8)), title, walks, maps, {})
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """How large the cell of an image is, and what surrounds all cells.
+
+    Attributes:
+        width: of the cell, in heights of it; all that is drawn is measured in these.
+        height: of the cell, in inches; cells of all shapes have the same area.
+        around: width and height that labels and titles need, in inches.
+    """
+
+    width: float
+    height: float
+    around: tuple[float, float]
+
+    @classmethod
+    def of(cls, images: Tensor, side: float, around: tuple[float, float]) -> "_Cell":
+        """The cell for images (R, T, C, H, W), as large as a square whose sides have these inches.
+
+        Raises:
+            ValueError: they are no grey or coloured images.
+        """
+        if images.ndim != 5:
+            raise ValueError(
+                f"expected images (C, H, W) to draw, got values of shape {tuple(images.shape[2:])}"
+            )
+        check_picture(images)
+        width = images.shape[-1] / images.shape[-2]
+        return cls(width, side / sqrt(width), around)
+
+    @property
+    def column(self) -> float:
+        """The width of a column of maps: not narrower than its title."""
+        return max(self.width, sqrt(self.width))
 
 
 def _figure(
-    size: tuple[float, float],
+    cell: _Cell,
     title: str,
     images: Tensor,
     maps: Mapping[str, Tensor],
@@ -99,24 +138,35 @@ def _figure(
     All images stand in one pair of axes, and all maps of a kind: Matplotlib needs a hundredth of
     a second for each pair, and pictures have dozens of cells.
     """
-    check_picture(images)
-    rows, frames, channels, height, width = images.shape
-    figure = Figure(figsize=size, layout="constrained")
+    rows, frames, channels = images.shape[:3]
+    ratios = [cell.width * frames + _GAP * (frames - 1), *[cell.column] * len(maps)]
+    tall = rows + _GAP * (rows - 1)
+    inches = np.multiply(cell.height, (sum(ratios), tall)) + cell.around
+    figure = Figure(figsize=tuple(inches), layout="constrained")
+    figure.suppressComposite = True  # or a .svg would have one image of all cells
     figure.suptitle(title, fontsize=11)
-    ratios = [frames + _GAP * (frames - 1), *[1.0] * len(maps)]
     first, *others = figure.subplots(1, len(ratios), squeeze=False, width_ratios=ratios)[0]
     pixels = images.clamp(0, 1).movedim(2, -1).numpy()
     pixels = pixels[..., 0] if channels == 1 else pixels
-    _draw_cells(first, pixels, width / height, ("gray", 0.0, 1.0))
+    _draw_cells(first, pixels, cell.width, ("gray", 0.0, 1.0))
     for axes, (question, values) in zip(others, maps.items(), strict=True):
         low, high = limits.get(question) or limits_of(values)
         colours = "RdBu_r" if low < 0 else "viridis"
-        shown = _draw_cells(axes, values.numpy()[:, None], width / height, (colours, low, high))
+        shown = _draw_cells(axes, values.numpy()[:, None], cell.width, (colours, low, high))
+        margin = (cell.column - cell.width) / 2
+        axes.set_xlim(-margin, cell.width + margin)
         axes.set_title(_QUESTIONS.get(question, question), fontsize=8)
-        long = min(1.0, 2 / rows)
-        bar = axes.inset_axes((1.04, (1 - long) / 2, 0.07, long))
-        figure.colorbar(shown, cax=bar).ax.tick_params(labelsize=6)
+        _draw_bar(axes, shown, cell, rows)
     return figure
+
+
+def _draw_bar(axes: Axes, shown: AxesImage, cell: _Cell, rows: int) -> None:
+    """The colour bar, right of the cells and at most two of them long."""
+    long = min(1.0, 2 / rows)
+    inch = 1 / (cell.height * cell.column)  # as a share of the axes
+    left = (cell.column + cell.width) / 2 / cell.column + _BAR_GAP * inch
+    bar = axes.inset_axes((left, (1 - long) / 2, _BAR * inch, long))
+    axes.figure.colorbar(shown, cax=bar).ax.tick_params(labelsize=6)
 
 
 def _draw_cells(

@@ -1,8 +1,11 @@
 """The atlas and the heatmaps: what stands where, and one scale for all rows of a column."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from latentkit.views.atlas import AtlasRows, atlas, heatmaps, limits_of
 
@@ -39,21 +42,82 @@ def test_an_atlas_has_a_row_for_each_image_and_a_column_for_each_frame_and_map(p
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b", "c"]
 
 
-def test_cells_stand_in_rows_at_the_same_height_in_every_column(panel):
-    figure = atlas(panel, ["a", "b", "c"], "pc 1")
+SHAPES = {"square": (8, 8), "wide": (8, 32), "tall": (32, 8)}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize(("rows", "frames"), [(1, 1), (3, 5), (16, 2)])
+def test_cells_stand_in_rows_at_the_same_height_in_every_column(shape, rows, frames):
+    maps = dict.fromkeys(["effect", "encoder reading", "encoder use"], torch.rand(rows, 4, 4))
+    figure = atlas(
+        AtlasRows(torch.rand(rows, frames, 1, *shape), maps),
+        list("abcdefghijklmnop"[:rows]),
+        "pc 1",
+    )
     figure.draw_without_rendering()
-    spots = [
-        image.get_window_extent().bounds  # x, y, width, height
-        for _, image in images_of(figure)
-    ]
-    walks, maps = np.array(spots[:15]).reshape(3, 5, 4), np.array(spots[15:]).reshape(4, 3, 4)
+    spots = np.array([image.get_window_extent().bounds for _, image in images_of(figure)])
+    walks = spots[: rows * frames].reshape(rows, frames, 4)  # x, y, width, height
+    columns = spots[rows * frames :].reshape(3, rows, 4)
     np.testing.assert_allclose(walks[..., 2:] - walks[0, 0, 2:], 0, atol=0.1)
+    np.testing.assert_allclose(walks[0, 0, 2] / walks[0, 0, 3], shape[1] / shape[0], rtol=0.01)
     assert (np.diff(walks[:, 0, 1]) < -walks[0, 0, 3]).all()
     assert (np.diff(walks[0, :, 0]) > walks[0, 0, 2]).all()
-    for column in maps:
-        np.testing.assert_allclose(column[:, [1, 3]], walks[:, 0, [1, 3]], atol=0.5)
-    middles = [label.get_window_extent().y0 for label in figure.axes[0].get_yticklabels()]
-    assert (np.diff(middles) < 0).all()
+    for column in columns:
+        np.testing.assert_allclose(column[:, 1:], walks[:, 0, 1:], atol=0.5)
+    for label, cell in zip(figure.axes[0].get_yticklabels(), walks[:, 0], strict=True):
+        place = label.get_window_extent()
+        assert (place.y0 + place.y1) / 2 == pytest.approx(cell[1] + cell[3] / 2, abs=1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_every_cell_shows_its_own_image(channels, shape):
+    """Black but for a corner: upper left in a brightness of its own, lower right in half of it."""
+    height, width = shape
+    colour = torch.tensor([1.0, 0.6, 0.3])[:channels, None, None]
+    walks = torch.zeros(3, 4, channels, height, width)
+    for r, t in np.ndindex(3, 4):
+        walks[r, t, :, : height // 2, : width // 2] = colour * (1 - 0.2 * r - 0.05 * t)
+        walks[r, t, :, height // 2 :, width // 2 :] = colour * (1 - 0.2 * r - 0.05 * t) / 2
+    figure = atlas(AtlasRows(walks, {"effect": torch.rand(3, 4, 4)}), ["a", "b", "c"], "pc 1")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    seen = np.asarray(canvas.buffer_rgba())[::-1, :, :3] / 255  # from below, as Matplotlib counts
+    walk = figure.axes[0].get_window_extent()
+    labels = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    cell = walk.width / (4 + 3 * 0.1 * height / width)
+    for r, t in np.ndindex(3, 4):
+        x = walk.x0 + t * (cell + 0.1 * cell * height / width) + cell / 2
+        y = (labels[r].y0 + labels[r].y1) / 2
+        right, up = cell / 4, cell * height / width / 4
+        corners = [(-right, up), (right, up), (-right, -up), (right, -up)]
+        quarters = [(0, 0), (0, -1), (-1, 0), (-1, -1)]
+        for (dx, dy), (i, k) in zip(corners, quarters, strict=True):
+            found = seen[int(y + dy), int(x + dx)]
+            np.testing.assert_allclose(found, walks[r, t, :, i, k].expand(3), atol=0.01)
+
+
+def test_long_names_stay_within_their_rows(panel):
+    figure = atlas(panel, ["attribute:Smiling=0 to attribute:Smiling=1"] * 3, "pc 1")
+    figure.draw_without_rendering()
+    places = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert all(above.y0 > below.y1 for above, below in pairwise(places))
+
+
+def test_a_drawing_of_vectors_keeps_every_cell(panel, tmp_path):
+    atlas(panel, ["a", "b", "c"], "pc 1").savefig(tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").read_text().count("<image") == 3 * (5 + 4) + 4  # and the bars
+
+
+@pytest.mark.parametrize(
+    ("shape", "got"),
+    [((1, 64), r"\(1, 64\)"), ((1, 3, 8, 8), r"\(1, 3, 8, 8\)"), ((2, 8, 8), "2: they cannot")],
+)
+def test_what_is_no_image_is_told_so(shape, got):
+    with pytest.raises(ValueError, match=rf"expected images .* got .*{got}"):
+        atlas(AtlasRows(torch.rand(2, 5, *shape), {}), ["a", "b"], "pc 1")
+    with pytest.raises(ValueError, match=rf"expected images .* got .*{got}"):
+        heatmaps(torch.rand(2, *shape), {}, "grad-cam")
 
 
 def test_an_atlas_says_which_question_a_column_answers(panel):
@@ -153,6 +217,7 @@ def test_pictures_grow_with_their_rows(rows, tmp_path):
     walks = torch.zeros(rows, 3, 1, 4, 4)
     panel = AtlasRows(walks, {"effect": torch.ones(rows, 4, 4)})
     figure = atlas(panel, [str(k) for k in range(rows)], "t")
-    assert figure.get_size_inches() == pytest.approx((1.25 * 4 + 1.2, 1.25 * rows + 0.9))
+    high = rows + 0.1 * (rows - 1)
+    assert figure.get_size_inches() == pytest.approx((1.25 * 4.2 + 1.2, 1.25 * high + 0.9))
     figure.savefig(tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 1000
