@@ -18,7 +18,7 @@ from latentkit.cli.inverting.verbs import edit, invert
 from latentkit.cli.judging.verbs import bench, evaluate
 from latentkit.cli.parser import Verb, call, parser_of
 from latentkit.cli.reporting.verbs import compare, export, report
-from latentkit.cli.stopping import go_on, stoppable, stopped
+from latentkit.cli.stopping import go_on, mute, stoppable, stopped
 from latentkit.cli.training.verbs import TRAINING, train
 from latentkit.cli.walking.verbs import interpolate, mix
 from latentkit.cli.words import is_mistake, plain
@@ -52,7 +52,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: the command and its options; None for those of the process.
 
     Returns:
-        The exit code: 0, or 2 after a user's mistake, 130 after Ctrl-C, 143 after SIGTERM.
+        The exit code: 0, or 2 after a user's mistake, 130 after Ctrl-C, 143 after SIGTERM, 141
+        where the reader of the output left, as `head` does.
     """
     args = sys.argv[1:] if argv is None else list(argv)
     try:
@@ -63,12 +64,19 @@ def main(argv: list[str] | None = None) -> int:
         code, text = stopped(stop, args)
         print(f"latentkit: {text}", file=sys.stderr)
         return code
+    except BrokenPipeError:
+        mute()
+        return 141
     except Exception as error:
         if os.environ.get("LATENTKIT_TRACEBACK") or not is_mistake(error):
             raise
         then = go_on(error, args)
         text = plain(error) + (f"; then {then}" if then else "")
         print(f"latentkit: error: {text}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # as told: a full disk under it
+            mute()
         return 2
     return 0
 

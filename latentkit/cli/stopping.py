@@ -1,6 +1,7 @@
 """What is said when a command is cut short, and how to go on."""
 
 import _thread
+import os
 import shlex
 import signal
 import sys
@@ -98,6 +99,12 @@ def _interrupt() -> None:
         _thread.interrupt_main()
     else:
         signal.pthread_kill(main, signal.SIGINT)
+
+
+def mute() -> None:
+    """Sends nowhere what is printed from here on, and what a reader who left did not take."""
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def asked_to_stop() -> bool:

@@ -76,8 +76,8 @@ def modules_in(model: object) -> list[nn.Module]:
 
 def _bytes(part: Part) -> Iterator[bytes]:
     if isinstance(part, CodeType):
-        plain = [c for c in part.co_consts if isinstance(c, bool | int | float | str)]
-        yield part.co_code + repr((part.co_names, plain)).encode()
+        constants = [c for c in part.co_consts if isinstance(c, bool | int | float | str)]
+        yield part.co_code + repr((part.co_names, constants)).encode()
         return
     if isinstance(part, bool | int | float | str):
         yield repr(part).encode()

@@ -5,9 +5,8 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 
 try:
     import fcntl
@@ -16,7 +15,6 @@ except ImportError:  # not on Windows, where nothing keeps two commands apart
 
 _LOCKLESS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
 """What file systems without locks answer."""
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
@@ -26,21 +24,29 @@ def undisturbed() -> Iterator[None]:
         yield
         return
     came: list[int] = []
+    try:
+        with _noted(signal.SIGINT, came), _noted(signal.SIGTERM, came):
+            yield
+    finally:
+        for number in came[:1]:
+            signal.raise_signal(number)
 
-    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        came.append(number)
 
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-    ours = [n for n, handler in handlers.items() if handler not in {None, signal.SIG_IGN}]
-    for kind in ours:
-        signal.signal(kind, note)
+@contextmanager
+def _noted(number: int, came: list[int]) -> Iterator[None]:
+    """Notes a signal instead of obeying it; one that is ignored stays so.
+
+    One signal at a time: where another one ends the block, this one is still obeyed again.
+    """
+    handler = signal.getsignal(number)
+    if handler in {None, signal.SIG_IGN}:
+        yield
+        return
+    signal.signal(number, lambda number, _frame: came.append(number))
     try:
         yield
     finally:
-        for kind in ours:
-            signal.signal(kind, handlers[kind])
-        for number in came[:1]:
-            signal.raise_signal(number)
+        signal.signal(number, handler)
 
 
 @contextmanager
@@ -83,7 +89,9 @@ def alone(folder: Path, doing: str) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is ours: nobody else's can be there
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(handle)):  # in a new folder it is another's
+                path.unlink()
         os.close(handle)
 
 

@@ -1,14 +1,17 @@
 """What a training says where its output goes to a file."""
 
+import os
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar, TQDMProgressBar
 
+from latentkit.cli import main
 from latentkit.cli.training import lightning, lines
-from tests.cli.mistakes import LOUD
+from tests.cli.mistakes import CONFIG
 
 SCORES = r"val/negative_elbo [\d.]+, val/nll [\d.]+, val/kl [\d.e-]+"
 LINE = rf"epoch (\d+)/2 in \d+\.\d s: {SCORES}"
@@ -32,7 +35,7 @@ class OwnBar(ProgressBar):
 @pytest.fixture
 def fit(ok, place):
     """Fits a VAE for two epochs of two batches and gives the lines about them."""
-    (place / "vae.yaml").write_text(LOUD)
+    (place / "vae.yaml").write_text(CONFIG)
 
     def run(*words):
         said = ok("fit", "--config", "vae.yaml", "--trainer.max_epochs", "2", *words)
@@ -89,13 +92,47 @@ def test_who_wants_no_bar_gets_no_lines(fit):
     assert fit("--trainer.enable_progress_bar", "false") == []
 
 
-def test_a_reader_who_leaves_does_not_stop_the_training(fit, place, monkeypatch):
-    def gone(*words, **options):
-        raise BrokenPipeError
+@pytest.fixture
+def unread(capsys, monkeypatch):
+    """Runs a command whose output nobody can read; gives its code and what it says of it."""
 
-    monkeypatch.setattr(lines, "print", gone, raising=False)
-    assert fit() == []
+    def run(handle, *words):
+        with os.fdopen(handle, "w") as out, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", out)
+            code = main(list(words))
+        return code, capsys.readouterr().err
+
+    return run
+
+
+def closed_pipe():
+    read, write = os.pipe()
+    os.close(read)
+    return write
+
+
+def full_disk():
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full disk to try")
+@pytest.mark.parametrize("output", [closed_pipe, full_disk])
+def test_a_training_does_not_end_with_its_log(unread, place, output):
+    (place / "vae.yaml").write_text(CONFIG)
+    code, said = unread(output(), "fit", "--config", "vae.yaml")
+    assert code == 0
+    assert "latentkit:" not in said
     assert (place / "checkpoints/vae/version_0/metrics.json").exists()
+
+
+def test_a_verb_ends_silently_with_its_reader(unread):
+    assert unread(closed_pipe(), "--help") == (141, "")
+
+
+def test_a_verb_tells_of_a_full_disk(unread):
+    code, said = unread(full_disk(), "--help")
+    assert code == 2
+    assert "no space left" in said
 
 
 def test_a_terminal_has_the_bar(fit, monkeypatch):

@@ -27,7 +27,7 @@ from latentkit.cli.training.checks import (
     check_shapes,
     plain_ddp,
 )
-from latentkit.cli.training.lines import Lines
+from latentkit.cli.training.lines import Lines, say
 from latentkit.cli.training.runs import own_folder, told
 from latentkit.store import atomic
 from latentkit.training.base import Training
@@ -203,7 +203,7 @@ class TrainingCLI(LightningCLI):
         if self.trainer.is_global_zero:  # Lightning's table of it counts no operation of ours
             network = self.model.portable()
             count = sum(value.numel() for value in network.parameters())
-            print(f"model: {type(network).__name__} with {count:,} weights")
+            say(f"model: {type(network).__name__} with {count:,} weights")
         folder = folder_of(self.trainer)
         for callback in list(self.trainer.checkpoint_callbacks):
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
@@ -216,7 +216,7 @@ class TrainingCLI(LightningCLI):
         """Says where the run lies."""
         folder = folder_of(self.trainer)
         if folder and self.trainer.is_global_zero:
-            print(f"run: {folder}")
+            say(f"run: {folder}")
 
     def after_predict(self) -> None:
         """Writes the predictions beside the checkpoint they were made with."""

@@ -9,13 +9,16 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 from torch import Tensor
 
+from latentkit.cli.stopping import mute
+
 _SILENCE = 60.0  # seconds between two lines of one epoch, which may take hours
 
 
 class Lines(ProgressBar):
     """Prints a line when a training epoch ends, with its metrics, and one a minute in between.
 
-    Metrics of a validation stand only on lines that come after it in the same epoch.
+    Metrics of a validation stand only on lines that come after it in the same epoch; others are the
+    last that were logged, which may be those of the epoch before. A validation itself is silent.
     """
 
     def __init__(self) -> None:
@@ -67,10 +70,15 @@ class Lines(ProgressBar):
         new = [(k, v) for k, v in known if self._validated or not k.startswith("val/")]
         said = ", ".join(f"{k} {v:.4g}" for k, v in new)
         if self.is_enabled:
-            try:
-                print(f"{begin}: {said}" if said else begin, flush=True)
-            except BrokenPipeError:  # whoever read left; the training goes on
-                self.disable()
+            say(f"{begin}: {said}" if said else begin)
+
+
+def say(line: str) -> None:
+    """Prints a line; a training goes on where its reader left or the disk of its log is full."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        mute()
 
 
 def _epoch(trainer: pl.Trainer) -> str:

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,42 +31,52 @@ def own_folder(trainer: pl.Trainer) -> Iterator[None]:
         RunFailedError: a file could not be written, or read.
         Stopped: somebody stopped the training.
     """
-    if not trainer.is_global_zero or not trainer.loggers:
+    if not trainer.is_global_zero:
         yield
         return
-    new, folder = False, None
+    made, folder, ours = None, None, False
     with ExitStack() as stack:
         try:
-            with undisturbed():  # or a stop could fall between a new folder and its removal
-                with explained(Path(trainer.loggers[0].save_dir or ".")):
-                    new = _claim(trainer.loggers[0])
-                folder = folder_of(trainer)
-                if folder is not None:
-                    with explained(folder):
-                        folder.mkdir(parents=True, exist_ok=True)
-                        stack.enter_context(alone(folder, "trains in it"))
-            with nullcontext() if folder is None else told(folder):
+            if trainer.loggers:
+                with undisturbed():  # or a stop could fall between a new folder and its removal
+                    with explained(Path(trainer.loggers[0].save_dir or ".")):
+                        made = _claim(trainer.loggers[0])
+                    folder = folder_of(trainer)
+                    if folder is not None:
+                        with explained(folder):
+                            folder.mkdir(parents=True, exist_ok=True)
+                            stack.enter_context(alone(folder, "trains in it"))
+                        ours = True
+            with told(folder):
                 yield
         except BaseException:
-            if new and folder is not None and _is_empty(folder):
-                with undisturbed():
-                    shutil.rmtree(folder, ignore_errors=True)
+            with undisturbed():
+                if made is not None and ours:
+                    _remove_unless_kept(made)
+                elif made is not None:  # somebody else may have begun in it
+                    with suppress(OSError):
+                        made.rmdir()
             raise
 
 
-def _is_empty(folder: Path) -> bool:
-    """Whether a training left neither a checkpoint nor an alarm."""
-    return not any(folder.glob("*.ckpt")) and not (folder / HEALTH_FILE).exists()
+def _remove_unless_kept(made: Path) -> None:
+    """Removes a run folder in which a training left neither a checkpoint nor an alarm."""
+    if not any(made.rglob("*.ckpt")) and not any(made.rglob(HEALTH_FILE)):
+        shutil.rmtree(made, ignore_errors=True)
 
 
-def _claim(logger: Any) -> bool:  # noqa: ANN401  (any of Lightning's)
-    """Makes the folder of a new run; of two that begin at once each gets its own."""
+def _claim(logger: Any) -> Path | None:  # noqa: ANN401  (any of Lightning's)
+    """Makes the folder of a new run; of two that begin at once each gets its own.
+
+    Returns:
+        The folder; None where it is not made here: of another logger, or with a version given.
+    """
     if not isinstance(logger, TensorBoardLogger) or logger._version is not None:
-        return False
+        return None
     # Lightning opens the expanded name, and looks for the next version at the other one.
     logger._root_dir = os.path.expandvars(Path(logger._root_dir).expanduser())
+    version = logger._get_next_version()  # what `logger.version` would be
     while True:
-        version = logger._get_next_version()  # what `logger.version` would be
         folder = Path(logger.root_dir) / f"version_{version}"
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -74,9 +84,10 @@ def _claim(logger: Any) -> bool:  # noqa: ANN401  (any of Lightning's)
         except FileExistsError:
             if not folder.is_dir():  # a file lies where the run goes
                 raise
+            version += 1  # asking again could give the same, where the folder may not be listed
             continue
         logger._version = version
-        return True
+        return folder
 
 
 @contextmanager
