@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+# A shell starts what runs in its background with Ctrl-C ignored, which some tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # It compiles for ten seconds in every process that uses it; one slow test has it back.
 sys.modules["umap"] = None  # type: ignore[assignment]
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -69,6 +70,18 @@ def styles():
 def pair():
     return Pair()
 """
+
+
+@pytest.fixture(autouse=True)
+def _unpainted(request, monkeypatch):
+    """Figures are made but not painted, which takes longer than all else, unless a test asks."""
+    if "painted" not in request.fixturenames:
+        monkeypatch.setattr(Figure, "savefig", lambda _, path, **_how: Path(path).touch())
+
+
+@pytest.fixture
+def painted():
+    """Pictures of this test can be looked at."""
 
 
 @pytest.fixture
@@ -234,7 +247,7 @@ MODELS = [
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_atlas_measures_every_reading(ok, place, name):
+def test_the_atlas_measures_every_reading(painted, ok, place, name):
     said = ok("explain", f"{name}.safetensors", "--images", 2)
     folder = place / "outputs" / "explain"
     pictures = {f"direction_{k}.png" for k in range(1, 5)} | {"explain.png"}
