@@ -25,6 +25,7 @@ _QUESTIONS = {
 
 _GAP = 0.1  # between two cells, of the height of one
 _BAR, _BAR_GAP = 0.09, 0.05  # a colour bar and the space before it, in inches
+_BESIDE = 0.45  # what a column of maps needs for these and the bar's numbers, in inches
 _LETTERS = 16  # of a label, on an inch
 
 Limits: TypeAlias = tuple[float, float]
@@ -64,7 +65,7 @@ def atlas(panel: AtlasRows, names: Sequence[str], title: str, notes: Sequence[st
         title: of the picture.
         notes: lines below it, for the measured numbers.
     """
-    around = (1.2, 0.9 + 0.22 * len(notes))
+    around = (0.4, 0.95 + 0.17 * len(notes))
     cell = _Cell.of(panel.walks, 1.25, around)
     figure = _figure(cell, title, panel.walks, panel.maps, panel.limits)
     walk = figure.axes[0]
@@ -88,7 +89,7 @@ def heatmaps(images: Tensor, maps: Mapping[str, Tensor], method: str) -> Figure:
     """
     title = f"where a network reads a score\n({method}; faithfulness not measured)"
     walks = images[:, None]
-    return _figure(_Cell.of(walks, 1.5, (1.0, 0.8)), title, walks, maps, {})
+    return _figure(_Cell.of(walks, 1.5, (0.2, 0.9)), title, walks, maps, {})
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ def _figure(
     rows, frames, channels = images.shape[:3]
     ratios = [cell.width * frames + _GAP * (frames - 1), *[cell.column] * len(maps)]
     tall = rows + _GAP * (rows - 1)
-    inches = np.multiply(cell.height, (sum(ratios), tall)) + cell.around
+    around = np.add(cell.around, (_BESIDE * len(maps), 0))
+    inches = np.multiply(cell.height, (sum(ratios), tall)) + around
     figure = Figure(figsize=tuple(inches), layout="constrained")
     figure.suppressComposite = True  # or a .svg would have one image of all cells
     figure.suptitle(title, fontsize=11)

@@ -218,6 +218,6 @@ def test_pictures_grow_with_their_rows(rows, tmp_path):
     panel = AtlasRows(walks, {"effect": torch.ones(rows, 4, 4)})
     figure = atlas(panel, [str(k) for k in range(rows)], "t")
     high = rows + 0.1 * (rows - 1)
-    assert figure.get_size_inches() == pytest.approx((1.25 * 4.2 + 1.2, 1.25 * high + 0.9))
+    assert figure.get_size_inches() == pytest.approx((1.25 * 4.2 + 0.85, 1.25 * high + 0.95))
     figure.savefig(tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 1000
