@@ -7,6 +7,7 @@ code 2 and one sentence; set LATENTKIT_TRACEBACK=1 to see where it was found.
 import os
 import signal
 import sys
+from contextlib import suppress
 from difflib import get_close_matches
 
 from latentkit import __version__
@@ -18,7 +19,7 @@ from latentkit.cli.inverting.verbs import edit, invert
 from latentkit.cli.judging.verbs import bench, evaluate
 from latentkit.cli.parser import Verb, call, parser_of
 from latentkit.cli.reporting.verbs import compare, export, report
-from latentkit.cli.stopping import go_on, mute, stoppable, stopped
+from latentkit.cli.stopping import drop_unwritten, go_on, stoppable, stopped
 from latentkit.cli.training.verbs import TRAINING, train
 from latentkit.cli.walking.verbs import interpolate, mix
 from latentkit.cli.words import is_mistake, plain
@@ -53,32 +54,41 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, or 2 after a user's mistake, 130 after Ctrl-C, 143 after SIGTERM, 141
-        where the reader of the output left, as `head` does.
+        where the reader of the output left, as `head` does; a training goes on without one.
     """
-    args = sys.argv[1:] if argv is None else list(argv)
+    if argv is not None:
+        return _ended(list(argv))
+    code = _ended(sys.argv[1:])
+    drop_unwritten()
+    return code
+
+
+def _ended(args: list[str]) -> int:
+    """The exit code of a command, once it has ended and said how."""
     try:
         with stoppable(signal.SIGINT):
             run_command(args)
-            sys.stdout.flush()
+            if sys.stdout is not None and args[:1] != ["fit"]:  # which goes on without a reader
+                sys.stdout.flush()
     except KeyboardInterrupt as stop:
         code, text = stopped(stop, args)
-        print(f"latentkit: {text}", file=sys.stderr)
+        _say(text)
         return code
     except BrokenPipeError:
-        mute()
         return 141
     except Exception as error:
         if os.environ.get("LATENTKIT_TRACEBACK") or not is_mistake(error):
             raise
         then = go_on(error, args)
         text = plain(error) + (f"; then {then}" if then else "")
-        print(f"latentkit: error: {text}", file=sys.stderr)
-        try:
-            sys.stdout.flush()
-        except OSError:  # as told: a full disk under it
-            mute()
+        _say(f"error: {text}")
         return 2
     return 0
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # nobody reads it
+        print(f"latentkit: {text}", file=sys.stderr)
 
 
 def run_command(args: list[str]) -> None:

@@ -101,10 +101,15 @@ def _interrupt() -> None:
         signal.pthread_kill(main, signal.SIGINT)
 
 
-def mute() -> None:
-    """Sends nowhere what is printed from here on, and what a reader who left did not take."""
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+def drop_unwritten() -> None:
+    """Sends nowhere what nobody took of the output, of which Python would complain at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            with Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def asked_to_stop() -> bool:

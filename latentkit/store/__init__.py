@@ -8,6 +8,7 @@ from latentkit.store.files import (
     read_json,
     reason,
     refused,
+    remove_unfinished,
     write_all,
     write_json,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "read_json",
     "reason",
     "refused",
+    "remove_unfinished",
     "save",
     "save_directions",
     "undisturbed",

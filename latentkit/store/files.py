@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -84,6 +85,15 @@ def _temporary(path: Path) -> Iterator[Path]:
         with undisturbed():
             for temporary in made:
                 temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(*paths: Path) -> None:
+    """Removes what writers who were killed left of these files, for who alone may write them."""
+    for path in paths:  # one name inside another where `write_all` calls what is atomic by itself
+        kind = rf"\.+{re.escape(path.stem)}(-[0-9a-f]{{8}})+{re.escape(path.suffix)}"
+        for found in path.parent.glob(".*"):
+            if re.fullmatch(kind, found.name):
+                found.unlink(missing_ok=True)
 
 
 def _publish(written: Mapping[Path, Path]) -> None:

@@ -36,17 +36,21 @@ def undisturbed() -> Iterator[None]:
 def _noted(number: int, came: list[int]) -> Iterator[None]:
     """Notes a signal instead of obeying it; one that is ignored stays so.
 
-    One signal at a time: where another one ends the block, this one is still obeyed again.
+    Another signal may end the block at any moment: afterwards this one is obeyed all the same.
     """
     handler = signal.getsignal(number)
     if handler in {None, signal.SIG_IGN}:
         yield
         return
-    signal.signal(number, lambda number, _frame: came.append(number))
     try:
+        signal.signal(number, lambda number, _frame: came.append(number))
         yield
     finally:
-        signal.signal(number, handler)
+        try:
+            signal.signal(number, handler)
+        except BaseException:  # of another signal's handler, which Python calls before it
+            signal.signal(number, handler)
+            raise
 
 
 @contextmanager
@@ -89,7 +93,7 @@ def alone(folder: Path, doing: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # a file that stays locks nothing
             if os.path.samestat(path.stat(), os.fstat(handle)):  # in a new folder it is another's
                 path.unlink()
         os.close(handle)

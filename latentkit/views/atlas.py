@@ -27,6 +27,7 @@ _GAP = 0.1  # between two cells, of the height of one
 _BAR, _BAR_GAP = 0.09, 0.05  # a colour bar and the space before it, in inches
 _BESIDE = 0.45  # what a column of maps needs for these and the bar's numbers, in inches
 _LETTERS = 16  # of a label, on an inch
+_LOWEST = 0.6  # inches of a row beside which a label still stands upright
 
 Limits: TypeAlias = tuple[float, float]
 """The values at the two ends of a colour bar."""
@@ -71,8 +72,11 @@ def atlas(panel: AtlasRows, names: Sequence[str], title: str, notes: Sequence[st
     walk = figure.axes[0]
     walk.set_title("walk along\nthe direction", fontsize=8)
     middles = [(1 + _GAP) * r + 0.5 for r in range(len(panel.walks))]
-    short = [textwrap.fill(name, max(8, int(_LETTERS * cell.height))) for name in names]
-    walk.set_yticks(middles, short, rotation=90, va="center", ha="right", fontsize=8)
+    upright = cell.height > _LOWEST
+    letters = int(_LETTERS * cell.height) if upright else 20
+    short = [textwrap.fill(name, letters) for name in names]
+    turn = 90 if upright else 0
+    walk.set_yticks(middles, short, rotation=turn, va="center", ha="right", fontsize=8)
     walk.tick_params(length=0)
     if notes:
         figure.supxlabel("\n".join(notes), fontsize=8)
@@ -90,6 +94,15 @@ def heatmaps(images: Tensor, maps: Mapping[str, Tensor], method: str) -> Figure:
     title = f"where a network reads a score\n({method}; faithfulness not measured)"
     walks = images[:, None]
     return _figure(_Cell.of(walks, 1.5, (0.2, 0.9)), title, walks, maps, {})
+
+
+def check_walks(walks: Tensor) -> None:
+    """Raise ValueError unless walks (R, T, ...) are of grey or coloured images (C, H, W)."""
+    if walks.ndim != 5:
+        raise ValueError(
+            f"expected images (C, H, W) to draw, got values of shape {tuple(walks.shape[2:])}"
+        )
+    check_picture(walks)
 
 
 @dataclass(frozen=True)
@@ -113,11 +126,7 @@ class _Cell:
         Raises:
             ValueError: they are no grey or coloured images.
         """
-        if images.ndim != 5:
-            raise ValueError(
-                f"expected images (C, H, W) to draw, got values of shape {tuple(images.shape[2:])}"
-            )
-        check_picture(images)
+        check_walks(images)
         width = images.shape[-1] / images.shape[-2]
         return cls(width, side / sqrt(width), around)
 

@@ -2,7 +2,9 @@
 
 import os
 import re
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -97,7 +99,7 @@ def unread(capsys, monkeypatch):
     """Runs a command whose output nobody can read; gives its code and what it says of it."""
 
     def run(handle, *words):
-        with os.fdopen(handle, "w") as out, monkeypatch.context() as patch:
+        with suppress(OSError), os.fdopen(handle, "w") as out, monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", out)
             code = main(list(words))
         return code, capsys.readouterr().err
@@ -115,8 +117,13 @@ def full_disk():
     return os.open("/dev/full", os.O_WRONLY)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full disk to try")
-@pytest.mark.parametrize("output", [closed_pipe, full_disk])
+FULL = pytest.param(
+    full_disk,
+    marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk to try here"),
+)
+
+
+@pytest.mark.parametrize("output", [closed_pipe, FULL])
 def test_a_training_does_not_end_with_its_log(unread, place, output):
     (place / "vae.yaml").write_text(CONFIG)
     code, said = unread(output(), "fit", "--config", "vae.yaml")
@@ -125,14 +132,37 @@ def test_a_training_does_not_end_with_its_log(unread, place, output):
     assert (place / "checkpoints/vae/version_0/metrics.json").exists()
 
 
-def test_a_verb_ends_silently_with_its_reader(unread):
-    assert unread(closed_pipe(), "--help") == (141, "")
+def ended(words, **streams):
+    """A command in a process of its own."""
+    line = [sys.executable, "-m", "latentkit", *words]
+    return subprocess.run(line, text=True, check=False, **streams)
 
 
-def test_a_verb_tells_of_a_full_disk(unread):
-    code, said = unread(full_disk(), "--help")
-    assert code == 2
-    assert "no space left" in said
+@pytest.mark.parametrize(
+    ("output", "code", "said"),
+    [
+        (closed_pipe, 141, ""),
+        pytest.param(full_disk, 2, "latentkit: error: no space left on device\n", marks=FULL.marks),
+    ],
+)
+def test_a_verb_ends_with_its_output(output, code, said):
+    handle = output()
+    done = ended(["--help"], stdout=handle, stderr=subprocess.PIPE)
+    os.close(handle)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 141), (["smaple"], 2)])
+def test_nobody_reads_mistakes_either(words, code):
+    handle = closed_pipe()
+    assert ended(words, stdout=handle, stderr=handle).returncode == code
+    os.close(handle)
+
+
+def test_a_command_without_an_output_ends_as_any_other():
+    for words, code in ((["--help"], 0), (["smaple"], 2)):
+        shell = f"{sys.executable} -m latentkit {words[0]} >&- 2>/dev/null"
+        assert subprocess.run(shell, shell=True, check=False).returncode == code
 
 
 def test_a_terminal_has_the_bar(fit, monkeypatch):

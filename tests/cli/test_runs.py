@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from latentkit.cli.stopping import Stopped
 from latentkit.cli.training import runs
-from latentkit.cli.training.runs import own_folder
+from latentkit.cli.training.runs import own_folder, told
 from latentkit.store import alone
 
 
@@ -25,19 +26,14 @@ def trainer(tmp_path):
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_stop_beside_the_lock_leaves_no_folder(trainer, tmp_path, monkeypatch, moment):
+    @contextmanager
     def stopped(folder, doing):
         if moment == "before":
             signal.raise_signal(signal.SIGINT)
-        lock = alone(folder, doing)
-        enter = type(lock).__enter__
-
-        def entered(self):
-            enter(self)
-            signal.raise_signal(signal.SIGINT)
-
-        if moment == "after":
-            monkeypatch.setattr(type(lock), "__enter__", entered)
-        return lock
+        with alone(folder, doing):
+            if moment == "after":
+                signal.raise_signal(signal.SIGINT)
+            yield
 
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     monkeypatch.setattr(runs, "alone", stopped)
@@ -48,15 +44,20 @@ def test_a_stop_beside_the_lock_leaves_no_folder(trainer, tmp_path, monkeypatch,
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
-def test_who_comes_before_the_lock_keeps_the_folder(trainer, tmp_path, monkeypatch):
+@pytest.mark.parametrize("sub_dir", [None, "sub"])
+@pytest.mark.parametrize("begun", [True, False])
+def test_who_comes_before_the_lock_keeps_the_folder(tmp_path, monkeypatch, begun, sub_dir):
     def taken(folder, doing):
-        (folder / "config.yaml").touch()
+        if begun:
+            (folder / "config.yaml").touch()
         raise ValueError("is in use")
 
     monkeypatch.setattr(runs, "alone", taken)
+    trainer = trainer_of(TensorBoardLogger(tmp_path, "vae", sub_dir=sub_dir))
     with pytest.raises(ValueError, match="in use"), own_folder(trainer):
         pytest.fail("the training began")
-    assert (tmp_path / "vae/version_0/config.yaml").exists()
+    assert (tmp_path / "vae/version_0").exists() == begun
+    assert len(list(tmp_path.rglob("config.yaml"))) == begun
 
 
 def test_versions_count_on_in_a_folder_that_may_not_be_listed(trainer, tmp_path, monkeypatch):
@@ -79,9 +80,28 @@ def test_a_folder_with_nothing_to_learn_from_goes_whole(tmp_path, kept):
     assert (tmp_path / "vae/version_0").exists() == bool(kept)
 
 
+def test_what_a_killed_training_left_unfinished_goes(tmp_path):
+    folder = tmp_path / "vae/version_0"
+    folder.mkdir(parents=True)
+    unfinished = [".quality-0123abcd.json", "..model-0123abcd-0123abcd.safetensors"]
+    for name in (*unfinished, ".model-0123abcd.safetensors", ".my-notes.json"):
+        (folder / name).touch()
+    with own_folder(trainer_of(TensorBoardLogger(tmp_path, "vae", version=0))):
+        assert {path.name for path in folder.iterdir()} == {".my-notes.json", ".lock"}
+
+
 def test_a_stop_without_a_folder_is_told_too():
     with pytest.raises(Stopped), own_folder(trainer_of()):
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), SystemExit(1)])
+def test_a_reader_who_left_is_no_failure(error):
+    """Rich, which may draw the bar, makes an exit of it."""
+    if isinstance(error, SystemExit):
+        error.__context__ = BrokenPipeError()
+    with pytest.raises(BrokenPipeError), told():
+        raise error
 
 
 def test_the_lock_of_the_next_owner_stays(tmp_path):

@@ -179,17 +179,24 @@ def test_a_second_signal_does_not_disturb_the_cleaning_up(tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_signal_between_two_handlers_leaves_both_as_they_were(monkeypatch):
+@pytest.mark.parametrize("done", [True, False], ids=["after", "before"])
+@pytest.mark.parametrize("call", range(4))
+def test_a_signal_among_the_handlers_leaves_all_as_they_were(monkeypatch, call, done):
+    """Python calls the handlers of signals that wait before it exchanges one."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     real, before = signal.signal, [signal.getsignal(n) for n in numbers]
+    calls = []
 
-    def restored(number, handler):
-        real(number, handler)
-        if handler in before:
-            monkeypatch.undo()
+    def exchange(number, handler):
+        calls.append(number)
+        if done:
+            real(number, handler)
+        if len(calls) == call + 1:
             raise KeyboardInterrupt
+        if not done:
+            real(number, handler)
 
-    monkeypatch.setattr(signal, "signal", restored)
+    monkeypatch.setattr(signal, "signal", exchange)
     with pytest.raises(KeyboardInterrupt), undisturbed():
         pass
     assert [signal.getsignal(n) for n in numbers] == before

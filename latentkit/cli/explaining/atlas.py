@@ -19,7 +19,7 @@ from latentkit.explain.faithfulness import (
 from latentkit.explain.verdicts import NOT_MEASURABLE, in_numbers, summary, verdict
 from latentkit.latent.render import decode_path
 from latentkit.store import Directions
-from latentkit.views.atlas import AtlasRows, atlas, limits_of
+from latentkit.views.atlas import AtlasRows, atlas, check_walks, limits_of
 
 MEASURED = 64  # latents on which the maps are measured
 _FRAMES = 5  # images of a walk
@@ -31,15 +31,17 @@ def explain_directions(
     """Draws one atlas for each direction and one of all, and measures the readings."""
     source, z, vectors = reader.source, reader.z, found.vectors.to(reader.z)
     layers = reader.layers()  # refuses a wrong name before the work
+    scales = found.provenance.get("scale") or [1.0] * len(vectors)
+    walks = [_walk(source, z[:rows], d, step * s) for d, s in zip(vectors, scales, strict=True)]
+    check_walks(walks[0])
     rivals = with_rivals(vectors, results.common.seed, found.names)
     truth, readings = effects(source, z, rivals), reader.readings(rivals)
     told = _told(reader, rivals, truth, readings)
-    count, scales = len(vectors), found.provenance.get("scale") or [1.0] * len(vectors)
+    count = len(vectors)
     maps = {"effect": truth[:count], **{q: m[:count] for q, m in readings.items()}}
     missing: list[float] = []
     if use := uses(source, z[:rows], vectors, min(map(float, scales)) / 2):
         maps["encoder use"], missing = use
-    walks = [_walk(source, z[:rows], d, step * s) for d, s in zip(vectors, scales, strict=True)]
     affects = [
         what_moves(source, z, d, step * s, e)
         for d, s, e in zip(vectors, scales, maps["effect"], strict=True)

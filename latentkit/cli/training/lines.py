@@ -3,13 +3,12 @@
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 from torch import Tensor
-
-from latentkit.cli.stopping import mute
 
 _SILENCE = 60.0  # seconds between two lines of one epoch, which may take hours
 
@@ -75,10 +74,8 @@ class Lines(ProgressBar):
 
 def say(line: str) -> None:
     """Prints a line; a training goes on where its reader left or the disk of its log is full."""
-    try:
+    with suppress(OSError):
         print(line, flush=True)
-    except OSError:
-        mute()
 
 
 def _epoch(trainer: pl.Trainer) -> str:

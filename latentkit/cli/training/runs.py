@@ -13,10 +13,22 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from latentkit.cli.stopping import RunFailedError, Stopped, asked_to_stop
 from latentkit.cli.training.checkpoints import saved
-from latentkit.store import alone, explained, reason, refused, undisturbed
+from latentkit.store import (
+    MODEL_FILE,
+    alone,
+    explained,
+    reason,
+    refused,
+    remove_unfinished,
+    undisturbed,
+)
 from latentkit.training.health import HEALTH_FILE
-from latentkit.training.run import folder_of
+from latentkit.training.quality import QUALITY_FILE
+from latentkit.training.run import METRICS_FILE, folder_of
 from latentkit.training.watch import events_kept
+
+_WRITTEN = (MODEL_FILE, METRICS_FILE, QUALITY_FILE, HEALTH_FILE)
+"""What a training alone writes, beside its checkpoints, and may leave unfinished when killed."""
 
 
 @contextmanager
@@ -46,23 +58,30 @@ def own_folder(trainer: pl.Trainer) -> Iterator[None]:
                         with explained(folder):
                             folder.mkdir(parents=True, exist_ok=True)
                             stack.enter_context(alone(folder, "trains in it"))
+                            remove_unfinished(*(folder / name for name in _WRITTEN))
                         ours = True
             with told(folder):
                 yield
         except BaseException:
             with undisturbed():
-                if made is not None and ours:
-                    _remove_unless_kept(made)
-                elif made is not None:  # somebody else may have begun in it
-                    with suppress(OSError):
-                        made.rmdir()
+                if ours and made and folder and not _kept(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
+                if made and folder:  # if it is not ours, somebody else may have begun in it
+                    _remove_empty(folder, made)
             raise
 
 
-def _remove_unless_kept(made: Path) -> None:
-    """Removes a run folder in which a training left neither a checkpoint nor an alarm."""
-    if not any(made.rglob("*.ckpt")) and not any(made.rglob(HEALTH_FILE)):
-        shutil.rmtree(made, ignore_errors=True)
+def _kept(folder: Path) -> bool:
+    """Whether a training left a checkpoint or an alarm."""
+    return any(folder.glob("*.ckpt")) or (folder / HEALTH_FILE).exists()
+
+
+def _remove_empty(folder: Path, made: Path) -> None:
+    """Removes a folder and those above it, up to the one that was made, if they are empty."""
+    inside = [path for path in (folder, *folder.parents) if path.is_relative_to(made)]
+    for path in inside:
+        with suppress(OSError):
+            path.rmdir()
 
 
 def _claim(logger: Any) -> Path | None:  # noqa: ANN401  (any of Lightning's)
@@ -100,10 +119,13 @@ def told(folder: Path | None = None) -> Iterator[None]:
         with events_kept():
             yield
     except BaseException as end:
+        for error in (end, end.__context__):  # rich makes an exit of it
+            if isinstance(error, BrokenPipeError):
+                raise error from None
         code = _code_of(end)
         if code is not None:
             raise Stopped(code, _resumable(folder)) from end
-        if isinstance(end, OSError):
+        if isinstance(end, OSError) and folder is not None:
             raise RunFailedError(_said(end, folder), _resumable(folder)) from end
         raise
 
@@ -116,9 +138,9 @@ def _code_of(end: BaseException) -> int | None:
     return 130 if by_hand or asked_to_stop() else None
 
 
-def _said(error: OSError, folder: Path | None) -> str:
+def _said(error: OSError, folder: Path) -> str:
     """The sentence for what could not be written; of anything else, what the error says."""
-    if error.errno is None or folder is None:
+    if error.errno is None:
         return str(error)
     if error.filename is None and not refused(error):  # no more handles, no memory, no network
         return str(error)
