@@ -50,6 +50,13 @@ def test_a_file_gets_a_line_an_epoch_and_no_bar(fit):
     assert [re.fullmatch(LINE, line)[1] for line in fit()] == ["1", "2"]
 
 
+def test_what_has_no_epochs_draws_no_bar_either(fit, ok):
+    fit()
+    said = ok("test", "--config", "vae.yaml", "--ckpt_path", "last")
+    assert "test/negative_elbo" in said
+    assert "it/s" not in said
+
+
 def test_a_long_epoch_does_not_keep_silent(fit, monkeypatch):
     monkeypatch.setattr(lines, "_SILENCE", -1.0)
     said = fit()

@@ -159,14 +159,14 @@ class TrainingCLI(LightningCLI):
         return trainer
 
     def _replace_bar(self, callbacks: list[pl.Callback]) -> None:
-        """Puts lines in the place of Lightning's bar where it would fill a log file."""
+        """Puts lines in the place of Lightning's bar where it would fill a log file, or nothing."""
         asked = self.config_init[self.subcommand].trainer.callbacks
         own = asked if isinstance(asked, list) else [asked]
         terminal = sys.stdout is not None and sys.stdout.isatty()
-        if self.subcommand == "fit" and not terminal:
-            for k, callback in enumerate(callbacks):
-                if isinstance(callback, ProgressBar) and callback not in own:
-                    callbacks[k] = Lines()
+        bars = [c for c in callbacks if isinstance(c, ProgressBar) and c not in own]
+        if not terminal and bars:
+            place = callbacks.index(bars[0])  # Lightning has one at most
+            callbacks[place : place + 1] = [Lines()] if self.subcommand == "fit" else []
 
     def after_instantiate_classes(self) -> None:
         """Refuses what the model cannot take, before the run has a folder."""
