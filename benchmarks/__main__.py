@@ -67,11 +67,15 @@ PARTS = {
     ),
     "samplers": Part("samplers of latents", (DATA,)),
     "augmentation": Part("classifiers with few images", (DATA,)),
-    "disentanglement": Part("VAEs of scenes with known factors"),
-    "encoders": Part("an encoder for a generator without one"),
+    "disentanglement": Part("VAEs of scenes with known factors", quick=("--seeds 0 --epochs 1",)),
+    "encoders": Part(
+        "an encoder for a generator without one",
+        quick=("--epochs 1 --weights 1 --steps 20 --images 5",),
+    ),
     "directions": Part(
         "DirBench: are heatmaps of directions faithful?",
         ("oracle autoencoder vae clustergan", "dcgan --steps 5000"),
+        ("vae dcgan --seeds 0 --epochs 1 --steps 20 --images 5",),
     ),
     "quality": Part(
         "the shipped configs with three seeds",
@@ -81,6 +85,7 @@ PARTS = {
             f"dcgan_mnist --epochs 10 {DATA}",
             f"clustergan_mnist clustergan_paper {DATA}",
         ),
+        (f"autoencoder_mnist --epochs 1 --seeds 0 {DATA}",),
     ),
 }
 

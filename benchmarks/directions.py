@@ -35,7 +35,9 @@ def bench(out: Path, arguments: list[str]) -> dict[str, Any]:
 def models(kind: str, chosen: argparse.Namespace) -> dict[str, Any]:
     """Trains and measures the seeds of a kind."""
     name, folder = f"{kind}_shapes", chosen.runs.resolve()
-    runs = {s: fit(name, folder / f"{name}-{s}", s, EPOCHS[kind]) for s in chosen.seeds}
+    runs = {
+        s: fit(name, folder / f"{name}-{s}", s, chosen.epochs or EPOCHS[kind]) for s in chosen.seeds
+    }
     arguments = ["--images", str(chosen.images), "--steps", str(chosen.steps), "--model"]
     found = bench(folder / f"bench-{kind}", [*arguments, *map(str, runs.values())])
     return {f"{kind} {seed}": of_run(found, str(run)) for seed, run in runs.items()}
@@ -60,7 +62,7 @@ def rounded(value: Any) -> Any:
 
 def main() -> None:
     """Measures everything, or the parts that are named, and writes the JSON."""
-    command = parser(__doc__, "runs", "seeds")
+    command = parser(__doc__, "runs", "seeds", "epochs")
     command.add_argument("parts", nargs="*", help=f"oracle, {', '.join(EPOCHS)}; all if none")
     command.add_argument("--images", type=int, default=40, help="of each model; 300 of the oracle")
     command.add_argument("--steps", type=int, default=10_000, help="of the training of an encoder")
@@ -72,7 +74,8 @@ def main() -> None:
             found = bench(chosen.runs.resolve() / "bench-oracle", steps)
             about, content = {"images": 300, "steps": chosen.steps}, found["numbers"]
         else:
-            about = {"images": chosen.images, "steps": chosen.steps, "epochs": EPOCHS[part]}
+            about = {"images": chosen.images, "steps": chosen.steps}
+            about["epochs"] = chosen.epochs or EPOCHS[part]
             content = models(part, chosen)
         # Read anew each time, so that two processes may share the work.
         kept = json.loads(file.read_text()) if file.exists() else {}

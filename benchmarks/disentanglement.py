@@ -49,14 +49,14 @@ def markdown(content: dict) -> list[str]:
 
 def main() -> None:
     """Trains, measures and writes the JSON."""
-    command = parser(__doc__, "runs", "seeds")
+    command = parser(__doc__, "runs", "seeds", "epochs")
     chosen = command.parse_args()
-    rows = []
+    rows, epochs = [], chosen.epochs or EPOCHS["vae"]
     for seed in chosen.seeds:
-        run = fit(NAME, chosen.runs.resolve() / f"{NAME}-{seed}", seed, EPOCHS["vae"])
+        run = fit(NAME, chosen.runs.resolve() / f"{NAME}-{seed}", seed, epochs)
         found = evaluate(run)
         rows.append({"seed": seed, "numbers": found["numbers"], "settings": settings_of(found)})
-    content = {"machine": machine(), "epochs": EPOCHS["vae"], "rows": rows}
+    content = {"machine": machine(), "epochs": epochs, "rows": rows}
     write_json(HERE / "disentanglement.json", content)
 
 

@@ -86,12 +86,12 @@ def markdown(content: dict) -> list[str]:
 
 def main() -> None:
     """Trains, measures and writes the JSON."""
-    command = parser(__doc__, "runs")
+    command = parser(__doc__, "runs", "epochs")
     command.add_argument("--weights", type=float, nargs="+", default=[0, 1, 5, 20])
     command.add_argument("--steps", type=int, default=5000)
     command.add_argument("--images", type=int, default=40)
     chosen = command.parse_args()
-    epochs = EPOCHS["dcgan"]
+    epochs = chosen.epochs or EPOCHS["dcgan"]
     model = load(fit(NAME, chosen.runs.resolve() / f"{NAME}-0", 0, epochs)).eval()
     rows = [measured(model, w, chosen.steps, chosen.images) for w in chosen.weights]
     content = {"machine": machine(), "epochs": epochs, "steps": chosen.steps, "rows": rows}

@@ -114,7 +114,7 @@ def main() -> None:
     command.add_argument("--rounds", type=int, default=11, help="of decode_path")
     chosen = command.parse_args()
     torch.manual_seed(0)
-    rows = {"decode_path": decoding(chosen.rounds), "encode": encoding(chosen.root, 5)}
+    rows = {"decode_path": decoding(chosen.rounds), "encode": encoding(str(chosen.root), 5)}
     write_json(HERE / "operations.json", {"machine": machine(), **rows})
 
 

@@ -12,6 +12,7 @@ _SHARED: dict[str, dict[str, Any]] = {
         "help": "folder of trainings, which are not repeated",
     },
     "seeds": {"type": int, "nargs": "+", "default": [0, 1, 2], "help": "of the trainings"},
+    "epochs": {"type": int, "help": "of the trainings, instead of the published ones"},
     "checkpoints": {"type": Path, "default": Path("checkpoints"), "help": "folder of the models"},
 }
 

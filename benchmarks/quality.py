@@ -69,9 +69,8 @@ def measure(name: str, seed: int, chosen: argparse.Namespace, network: torch.nn.
 
 def main() -> None:
     """Trains and measures what is not in the JSON yet."""
-    command = parser(__doc__, "root", "runs", "seeds")
+    command = parser(__doc__, "root", "runs", "seeds", "epochs")
     command.add_argument("configs", nargs="+")
-    command.add_argument("--epochs", type=int, help="instead of the config's")
     chosen = command.parse_args()
     torch.set_num_threads(1)
     root, file = chosen.root.resolve(), HERE / "quality.json"
