@@ -16,7 +16,7 @@ from typing import Any
 
 from machine import machine
 from options import parser
-from runs import fit
+from runs import fit, place
 
 from latentkit.store import write_json
 
@@ -35,9 +35,9 @@ def bench(out: Path, arguments: list[str]) -> dict[str, Any]:
 def models(kind: str, chosen: argparse.Namespace) -> dict[str, Any]:
     """Trains and measures the seeds of a kind."""
     name, folder = f"{kind}_shapes", chosen.runs.resolve()
-    runs = {
-        s: fit(name, folder / f"{name}-{s}", s, chosen.epochs or EPOCHS[kind]) for s in chosen.seeds
-    }
+    places = {s: place(folder, name, s, chosen.epochs) for s in chosen.seeds}
+    epochs = chosen.epochs or EPOCHS[kind]
+    runs = {s: fit(name, there, s, epochs) for s, there in places.items()}
     arguments = ["--images", str(chosen.images), "--steps", str(chosen.steps), "--model"]
     found = bench(folder / f"bench-{kind}", [*arguments, *map(str, runs.values())])
     return {f"{kind} {seed}": of_run(found, str(run)) for seed, run in runs.items()}

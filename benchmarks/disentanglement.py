@@ -11,7 +11,7 @@ from pathlib import Path
 from directions import EPOCHS
 from machine import machine
 from options import parser
-from runs import evaluate, fit, settings_of
+from runs import evaluate, fit, place, settings_of
 from tables import every, made_on, table
 
 from latentkit.store import write_json
@@ -53,7 +53,7 @@ def main() -> None:
     chosen = command.parse_args()
     rows, epochs = [], chosen.epochs or EPOCHS["vae"]
     for seed in chosen.seeds:
-        run = fit(NAME, chosen.runs.resolve() / f"{NAME}-{seed}", seed, epochs)
+        run = fit(NAME, place(chosen.runs, NAME, seed, chosen.epochs), seed, epochs)
         found = evaluate(run)
         rows.append({"seed": seed, "numbers": found["numbers"], "settings": settings_of(found)})
     content = {"machine": machine(), "epochs": epochs, "rows": rows}

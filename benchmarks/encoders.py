@@ -15,7 +15,7 @@ import torch
 from directions import EPOCHS
 from machine import machine
 from options import parser
-from runs import fit
+from runs import fit, place
 from tables import made_on, table
 from torch import nn
 
@@ -92,7 +92,7 @@ def main() -> None:
     command.add_argument("--images", type=int, default=40)
     chosen = command.parse_args()
     epochs = chosen.epochs or EPOCHS["dcgan"]
-    model = load(fit(NAME, chosen.runs.resolve() / f"{NAME}-0", 0, epochs)).eval()
+    model = load(fit(NAME, place(chosen.runs, NAME, 0, chosen.epochs), 0, epochs)).eval()
     rows = [measured(model, w, chosen.steps, chosen.images) for w in chosen.weights]
     content = {"machine": machine(), "epochs": epochs, "steps": chosen.steps, "rows": rows}
     write_json(HERE / "encoders.json", content)

@@ -17,7 +17,7 @@ import yaml
 from generators import judge, samples, train_classifier
 from machine import machine
 from options import parser
-from runs import evaluate, fit, settings_of
+from runs import evaluate, fit, place, settings_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import latentkit
@@ -50,8 +50,8 @@ def seconds_to_accuracy(run: Path) -> float | None:
 def measure(name: str, seed: int, chosen: argparse.Namespace, network: torch.nn.Module) -> dict:
     """The row of one run."""
     root = chosen.root.resolve()
-    folder = f"{name}-{seed}" + (f"-{chosen.epochs}-epochs" if chosen.epochs else "")
-    run = fit(name, chosen.runs.resolve() / folder, seed, chosen.epochs, root)
+    folder = place(chosen.runs, name, seed, chosen.epochs)
+    run = fit(name, folder, seed, chosen.epochs, root)
     model = latentkit.load(run)
     found = evaluate(run, on_data(run, root))
     row = {"config": name, "seed": seed, "epochs": chosen.epochs} | json.loads(

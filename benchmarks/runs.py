@@ -14,6 +14,11 @@ from latentkit.store import write_json
 CONFIGS = Path(__file__).parent.parent / "configs"
 
 
+def place(runs: Path, name: str, seed: int, epochs: int | None) -> Path:
+    """The folder of a training; one of other epochs than are published has its own."""
+    return runs.resolve() / (f"{name}-{seed}" + (f"-{epochs}-epochs" if epochs else ""))
+
+
 def fit(name: str, folder: Path, seed: int, epochs: int | None, root: Path | None = None) -> Path:
     """Runs `latentkit fit` on one thread, unless the run has ended; gives its run folder.
 

@@ -56,11 +56,10 @@ def main(argv: list[str] | None = None) -> int:
         The exit code: 0, or 2 after a user's mistake, 130 after Ctrl-C, 143 after SIGTERM, 141
         where the reader of the output left, as `head` does; a training goes on without one.
     """
-    if argv is not None:
-        return _ended(list(argv))
-    code = _ended(sys.argv[1:])
-    drop_unwritten()
-    return code
+    try:
+        return _ended(sys.argv[1:] if argv is None else list(argv))
+    finally:
+        drop_unwritten()
 
 
 def _ended(args: list[str]) -> int:
@@ -68,7 +67,8 @@ def _ended(args: list[str]) -> int:
     try:
         with stoppable(signal.SIGINT):
             run_command(args)
-            if sys.stdout is not None and args[:1] != ["fit"]:  # which goes on without a reader
+            trains = args[:1] == ["fit"] and not {"-h", "--help"} & set(args)
+            if sys.stdout is not None and not trains:  # a training goes on without a reader
                 sys.stdout.flush()
     except KeyboardInterrupt as stop:
         code, text = stopped(stop, args)

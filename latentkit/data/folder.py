@@ -1,6 +1,7 @@
 """A folder of image files, with or without a sub-folder per class."""
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
@@ -199,4 +200,5 @@ def _describe(labels: Tensor, names: tuple[str, ...]) -> str:
 
 @rank_zero_only
 def _say(line: str) -> None:
-    print(line)  # noqa: T201  (without these lines a folder read as one class goes unnoticed)
+    with suppress(OSError):  # nobody reads it, or the disk of its log is full
+        print(line)  # noqa: T201  (without these lines a folder read as one class goes unnoticed)

@@ -103,7 +103,8 @@ def load_directions(path: str | Path) -> Directions:
 def _checked(found: Directions) -> Directions:
     """Refuses what no latent space has: a file may hold anything."""
     vectors, texts = found.vectors, (*found.names, found.method, found.fingerprint, found.space)
-    if not vectors.is_floating_point() or vectors.ndim < 2 or not vectors.isfinite().all():
+    real = vectors.is_floating_point() and bool(vectors.isfinite().all())
+    if not real or vectors.ndim < 2 or not len(vectors):
         raise ValueError(f"expected finite vectors (K, *Z), got {vectors.dtype} {vectors.shape}")
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("expected names, method, fingerprint and space to be texts")

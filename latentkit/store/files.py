@@ -90,7 +90,7 @@ def _temporary(path: Path) -> Iterator[Path]:
 def remove_unfinished(*paths: Path) -> None:
     """Removes what writers who were killed left of these files, for who alone may write them."""
     for path in paths:  # one name inside another where `write_all` calls what is atomic by itself
-        kind = rf"\.+{re.escape(path.stem)}(-[0-9a-f]{{8}})+{re.escape(path.suffix)}"
+        kind = rf"\.+{re.escape(path.stem)}(-[0-9a-f]{{8}})+{re.escape(path.suffix)}(\.before)?"
         for found in path.parent.glob(".*"):
             if re.fullmatch(kind, found.name):
                 found.unlink(missing_ok=True)

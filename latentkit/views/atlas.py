@@ -73,10 +73,9 @@ def atlas(panel: AtlasRows, names: Sequence[str], title: str, notes: Sequence[st
     walk.set_title("walk along\nthe direction", fontsize=8)
     middles = [(1 + _GAP) * r + 0.5 for r in range(len(panel.walks))]
     upright = cell.height > _LOWEST
-    letters = int(_LETTERS * cell.height) if upright else 20
-    short = [textwrap.fill(name, letters) for name in names]
-    turn = 90 if upright else 0
-    walk.set_yticks(middles, short, rotation=turn, va="center", ha="right", fontsize=8)
+    short = [textwrap.fill(name, int(_LETTERS * cell.height)) for name in names if upright]
+    labels, turn = (short, 90) if upright else (names, 0)
+    walk.set_yticks(middles, labels, rotation=turn, va="center", ha="right", fontsize=8)
     walk.tick_params(length=0)
     if notes:
         figure.supxlabel("\n".join(notes), fontsize=8)

@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -106,7 +105,7 @@ def unread(capsys, monkeypatch):
     """Runs a command whose output nobody can read; gives its code and what it says of it."""
 
     def run(handle, *words):
-        with suppress(OSError), os.fdopen(handle, "w") as out, monkeypatch.context() as patch:
+        with os.fdopen(handle, "w") as out, monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", out)
             code = main(list(words))
         return code, capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Whose a run folder is, and what becomes of it when its training does not begin."""
 
+import errno
 import shutil
 import signal
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from latentkit.cli.stopping import Stopped
+from latentkit.cli.stopping import RunFailedError, Stopped
 from latentkit.cli.training import runs
 from latentkit.cli.training.runs import own_folder, told
 from latentkit.store import alone
@@ -67,12 +68,32 @@ def test_versions_count_on_in_a_folder_that_may_not_be_listed(trainer, tmp_path,
         assert (tmp_path / "vae/version_1/.lock").exists()
 
 
-@pytest.mark.parametrize("kept", [None, "last.ckpt", "health.json"])
+@pytest.mark.parametrize("sub_dir", ["..", "absolute"])
+def test_a_folder_that_was_there_before_stays(tmp_path, sub_dir):
+    """What a logger's `sub_dir` names may lie anywhere."""
+    before = tmp_path / ("vae" if sub_dir == ".." else "board")
+    before.mkdir()
+    (before / "notes.txt").touch()
+    sub_dir = sub_dir if sub_dir == ".." else str(before)
+    with pytest.raises(ValueError, match="no use"):
+        fail_in(TensorBoardLogger(tmp_path, "vae", sub_dir=sub_dir))
+    assert (before / "notes.txt").exists()
+    assert not (tmp_path / "vae/version_0").exists()
+
+
+def fail_in(logger):
+    with own_folder(trainer_of(logger)):
+        raise ValueError("no use")
+
+
+@pytest.mark.parametrize("kept", [None, "last.ckpt", "health.json", "epoch=1-val/nll=2.ckpt"])
 def test_a_folder_with_nothing_to_learn_from_goes_whole(tmp_path, kept):
     def fail():
         with own_folder(trainer_of(TensorBoardLogger(tmp_path, "vae", sub_dir="sub"))):
             if kept:
-                (tmp_path / "vae/version_0/sub" / kept).touch()
+                path = tmp_path / "vae/version_0/sub" / kept
+                path.parent.mkdir(exist_ok=True)
+                path.touch()
             raise ValueError("no use")
 
     with pytest.raises(ValueError, match="no use"):
@@ -84,6 +105,7 @@ def test_what_a_killed_training_left_unfinished_goes(tmp_path):
     folder = tmp_path / "vae/version_0"
     folder.mkdir(parents=True)
     unfinished = [".quality-0123abcd.json", "..model-0123abcd-0123abcd.safetensors"]
+    unfinished += [".model-0123abcd.safetensors.before", ".config-0123abcd.yaml"]
     for name in (*unfinished, ".model-0123abcd.safetensors", ".my-notes.json"):
         (folder / name).touch()
     with own_folder(trainer_of(TensorBoardLogger(tmp_path, "vae", version=0))):
@@ -102,6 +124,12 @@ def test_a_reader_who_left_is_no_failure(error):
         error.__context__ = BrokenPipeError()
     with pytest.raises(BrokenPipeError), told():
         raise error
+
+
+def test_a_pipe_that_broke_a_training_is_told(tmp_path):
+    """Its lines do without a reader, so it was another one."""
+    with pytest.raises(RunFailedError), told(tmp_path):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
 
 def test_the_lock_of_the_next_owner_stays(tmp_path):

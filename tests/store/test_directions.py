@@ -115,9 +115,17 @@ def test_only_safetensors_are_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "vectors", [torch.eye(2).long(), torch.eye(2) * torch.nan, torch.zeros(2), torch.eye(2) * 1j]
+    "vectors",
+    [
+        torch.eye(2).long(),
+        torch.eye(2) * torch.nan,
+        torch.zeros(2),
+        torch.eye(2) * 1j,
+        torch.zeros(0, 3),
+    ],
 )
 def test_vectors_that_no_space_has(tmp_path, vectors):
-    save_directions(Directions(vectors, ("a", "b"), "pca", "0"), tmp_path / "d.safetensors")
+    names = ("a", "b")[: len(vectors)]
+    save_directions(Directions(vectors, names, "pca", "0"), tmp_path / "d.safetensors")
     with pytest.raises(ValueError, match="expected finite vectors"):
         load_directions(tmp_path / "d.safetensors")

@@ -3,12 +3,13 @@
 import math
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 from torch import Tensor
+
+from latentkit.cli.stopping import drop_unwritten
 
 _SILENCE = 60.0  # seconds between two lines of one epoch, which may take hours
 
@@ -34,6 +35,11 @@ class Lines(ProgressBar):
     def enable(self) -> None:
         """Speaks again."""
         self.is_enabled = True
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Prints what other callbacks say."""
+        if self.is_enabled:
+            say(*args, **kwargs)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Takes the time; Lightning does not call it where a run goes on within an epoch."""
@@ -72,10 +78,14 @@ class Lines(ProgressBar):
             say(f"{begin}: {said}" if said else begin)
 
 
-def say(line: str) -> None:
-    """Prints a line; a training goes on where its reader left or the disk of its log is full."""
-    with suppress(OSError):
-        print(line, flush=True)
+def say(*words: object, **how: Any) -> None:
+    """Prints; a training goes on where its reader left or the disk of its log is full."""
+    try:
+        print(*words, **{**how, "flush": True})
+    except BrokenPipeError:
+        drop_unwritten()  # for good, so that nobody else's line ends the training
+    except OSError:
+        return  # the disk may have room again
 
 
 def _epoch(trainer: pl.Trainer) -> str:

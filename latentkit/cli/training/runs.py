@@ -27,8 +27,8 @@ from latentkit.training.quality import QUALITY_FILE
 from latentkit.training.run import METRICS_FILE, folder_of
 from latentkit.training.watch import events_kept
 
-_WRITTEN = (MODEL_FILE, METRICS_FILE, QUALITY_FILE, HEALTH_FILE)
-"""What a training alone writes, beside its checkpoints, and may leave unfinished when killed."""
+_WRITTEN = ("config.yaml", MODEL_FILE, METRICS_FILE, QUALITY_FILE, HEALTH_FILE)
+"""What a training writes beside its checkpoints, and may leave unfinished when killed."""
 
 
 @contextmanager
@@ -64,24 +64,30 @@ def own_folder(trainer: pl.Trainer) -> Iterator[None]:
                 yield
         except BaseException:
             with undisturbed():
-                if ours and made and folder and not _kept(folder):
-                    shutil.rmtree(folder, ignore_errors=True)
-                if made and folder:  # if it is not ours, somebody else may have begun in it
-                    _remove_empty(folder, made)
+                if made and folder:
+                    _remove(folder, made, ours)
             raise
 
 
-def _kept(folder: Path) -> bool:
-    """Whether a training left a checkpoint or an alarm."""
-    return any(folder.glob("*.ckpt")) or (folder / HEALTH_FILE).exists()
+def _remove(folder: Path, made: Path, ours: bool) -> None:
+    """Removes a run folder in which a training left neither a checkpoint nor an alarm.
 
+    And the folder that was made for it, if it is another one and empty: a logger's `sub_dir` may
+    name any place, and one that was there before stays.
 
-def _remove_empty(folder: Path, made: Path) -> None:
-    """Removes a folder and those above it, up to the one that was made, if they are empty."""
-    inside = [path for path in (folder, *folder.parents) if path.is_relative_to(made)]
-    for path in inside:
-        with suppress(OSError):
-            path.rmdir()
+    Args:
+        folder: of the run.
+        made: by this training.
+        ours: whether it is locked; if not, somebody else may have begun in it.
+    """
+    if not folder.resolve().is_relative_to(made.resolve()):
+        folder = made
+    elif ours and not any(folder.rglob("*.ckpt")) and not any(folder.rglob(HEALTH_FILE)):
+        shutil.rmtree(folder, ignore_errors=True)
+    for path in (folder, *folder.parents):
+        if path.is_relative_to(made):
+            with suppress(OSError):
+                path.rmdir()
 
 
 def _claim(logger: Any) -> Path | None:  # noqa: ANN401  (any of Lightning's)
@@ -119,12 +125,12 @@ def told(folder: Path | None = None) -> Iterator[None]:
         with events_kept():
             yield
     except BaseException as end:
-        for error in (end, end.__context__):  # rich makes an exit of it
-            if isinstance(error, BrokenPipeError):
-                raise error from None
         code = _code_of(end)
         if code is not None:
             raise Stopped(code, _resumable(folder)) from end
+        cause = end.__context__  # rich makes an exit of it
+        if isinstance(end, SystemExit) and isinstance(cause, BrokenPipeError) and folder is None:
+            raise cause from None
         if isinstance(end, OSError) and folder is not None:
             raise RunFailedError(_said(end, folder), _resumable(folder)) from end
         raise
