@@ -46,6 +46,7 @@ def least(ours, theirs, rounds=5):
     ours(), theirs()
     times = [(processor_time(ours), processor_time(theirs)) for _ in range(rounds)]
     mine, others = map(min, zip(*times, strict=True))
+    print(f"ratio {mine / others:.2f}")  # shown by -s
     return mine / others
 
 

@@ -75,6 +75,34 @@ def stoppable(*numbers: int) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def stoppable_at_first(number: int) -> Iterator[None]:
+    """Ends the block when the signal comes, until the block has a handler of its own.
+
+    Such a one may call the handlers that it found, as Lightning's does.
+
+    Args:
+        number: of the signal; if somebody handles or ignores it already, that stays so.
+
+    Raises:
+        Stopped: it came.
+    """
+
+    def stop(came: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if signal.getsignal(came) is stop:
+            raise Stopped(128 + came)
+
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(number) is not signal.SIG_DFL:
+        yield
+        return
+    try:
+        signal.signal(number, stop)
+        yield
+    finally:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     _asked.append(number)
     raise Stopped(128 + number)

@@ -25,15 +25,16 @@ def trainer(tmp_path):
     return trainer_of(TensorBoardLogger(tmp_path, "vae"))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_stop_beside_the_lock_leaves_no_folder(trainer, tmp_path, monkeypatch, moment):
+def test_a_stop_beside_the_lock_leaves_no_folder(trainer, tmp_path, monkeypatch, moment, number):
     @contextmanager
     def stopped(folder, doing):
         if moment == "before":
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         with alone(folder, doing):
             if moment == "after":
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
             yield
 
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
@@ -43,6 +44,24 @@ def test_a_stop_beside_the_lock_leaves_no_folder(trainer, tmp_path, monkeypatch,
     monkeypatch.undo()
     assert not list((tmp_path / "vae").iterdir())
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_sigterm_before_lightning_is_at_work_leaves_no_folder(trainer, tmp_path):
+    with pytest.raises(Stopped) as stop, own_folder(trainer):
+        signal.raise_signal(signal.SIGTERM)
+    assert stop.value.code == 143
+    assert not list((tmp_path / "vae").iterdir())
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_sigterm_is_lightnings_as_soon_as_it_handles_it(trainer):
+    called = []
+    with own_folder(trainer):
+        before = signal.getsignal(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, lambda *of: (called.append(of), before(*of)))
+        signal.raise_signal(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)
+    assert len(called) == 1
 
 
 @pytest.mark.parametrize("sub_dir", [None, "sub"])

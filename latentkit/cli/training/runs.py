@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from latentkit.cli.stopping import RunFailedError, Stopped, asked_to_stop
+from latentkit.cli.stopping import RunFailedError, Stopped, asked_to_stop, stoppable_at_first
 from latentkit.cli.training.checkpoints import saved
 from latentkit.store import (
     MODEL_FILE,
@@ -47,7 +48,7 @@ def own_folder(trainer: pl.Trainer) -> Iterator[None]:
         yield
         return
     made, folder, ours = None, None, False
-    with ExitStack() as stack:
+    with stoppable_at_first(signal.SIGTERM), ExitStack() as stack:
         try:
             if trainer.loggers:
                 with undisturbed():  # or a stop could fall between a new folder and its removal
@@ -140,6 +141,9 @@ def _code_of(end: BaseException) -> int | None:
     """What a training that somebody stopped exits with; None for any other end."""
     if isinstance(end, SIGTERMException):
         return 143
+    for error in (end, end.__context__):
+        if isinstance(error, Stopped):
+            return error.code
     by_hand = isinstance(end, KeyboardInterrupt) or isinstance(end.__context__, KeyboardInterrupt)
     return 130 if by_hand or asked_to_stop() else None
 
